@@ -1,0 +1,1 @@
+"""Plays SageMaker on one machine: the ``algodock`` command."""

@@ -1,0 +1,1 @@
+"""What every inference container shares."""

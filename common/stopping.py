@@ -1,0 +1,23 @@
+"""SIGTERM: SageMaker's request to stop, honoured at the next batch so that what is trained is kept."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+
+class Stop:
+    """Whether the job was asked to stop. Channels end their epoch early once it is ``requested``."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def listen(self) -> None:
+        """Takes SIGTERM, and SIGINT for people at a terminal; PID 1 has no handler of its own."""
+        signal.signal(signal.SIGTERM, self._request)
+        signal.signal(signal.SIGINT, self._request)
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        # A second signal means now.
+        signal.signal(number, signal.SIG_DFL)

@@ -1,1 +1,1 @@
-"""One folder an algorithm."""
+"""One folder an image."""

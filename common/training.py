@@ -1,0 +1,173 @@
+"""The `train` program: job -> rules -> algorithm -> model; or a failure file and exit code 1."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from common import cluster, instances, job, manifest
+from common.channels import Channel, open_channels
+from common.cluster import Cluster
+from common.failures import EXIT_CODE, AlgorithmError, ClientError, describe
+from common.hyperparameters import Values
+from common.job import Job
+from common.manifest import Manifest
+from common.metrics import Metrics, log, set_up_logging
+from common.stopping import Stop
+
+
+@dataclass
+class Run:
+    """A job under way: all that an algorithm's ``train(run)`` needs."""
+
+    job: Job
+    manifest: Manifest
+    hyperparameters: Values
+    channels: dict[str, Channel]
+    cluster: Cluster
+    metrics: Metrics
+    stop: Stop
+    device: str  # "cpu" or "cuda"
+    threads: int
+    seed: int
+    _started: float = field(default_factory=time.perf_counter)
+
+    def epochs(self, count: int) -> Iterator[int]:
+        """Counts epochs from 0 until ``count``, or until any host is asked to stop."""
+        for epoch in range(count):
+            if self.cluster.any(self.stop.requested):
+                log.info("Stopping on request after %d epochs", epoch)
+                return
+            yield epoch
+
+    @property
+    def train(self) -> Channel:
+        """The training channel."""
+        return self.channels["train"]
+
+    @contextmanager
+    def artifact(self, name: str) -> Iterator[Path]:
+        """Yields a temporary path; what is written there becomes ``name`` in model.tar.gz. Leader only."""
+        with job.written(self.job.model / name) as path, self.metrics.timed("model.serialize.time"):
+            yield path
+
+
+def main() -> None:
+    """Trains as /opt/ml says. Exit code 0 with a model, or 1 with the reason in output/failure."""
+    sys.exit(train(job.root()))
+
+
+def train(root: Path) -> int:
+    """Trains the job in the folder ``root`` and returns the exit code."""
+    set_up_logging()
+    stop = Stop()
+    stop.listen()
+    try:
+        _train(root, stop)
+    except ClientError as error:
+        return _fail(root, error)
+    except Exception as error:
+        if not isinstance(error, AlgorithmError):
+            log.exception("the algorithm failed")
+        return _fail(root, error)
+    return 0
+
+
+def _train(root: Path, stop: Stop) -> None:
+    started = time.perf_counter()
+    log.info("Docker entrypoint called with argument(s): train")
+    log.info("Running default environment configuration script")
+    found = manifest.current()
+    described = job.read(root)
+    values = _resolve(found, described)
+    instances.check(found.training, described.hosts.instance_type, len(described.hosts.names), found.name)
+    channels = open_channels(described, found, stop)
+    metrics = Metrics(found.metrics_name, described.hosts.current)
+    device = _device(found, described)
+    hosts = cluster.join(described.hosts)
+    run = Run(
+        job=described,
+        manifest=found,
+        hyperparameters=values,
+        channels=channels,
+        cluster=hosts,
+        metrics=metrics,
+        stop=stop,
+        device=device,
+        threads=instances.threads(),
+        seed=_seed(),
+    )
+    metrics.add("setuptime", (time.perf_counter() - started) * 1000)
+    try:
+        found.module("train").train(run)
+        # A host that is done early must not look lost to those that still work.
+        hosts.any(False)
+    except BaseException as error:
+        hosts.close(error)
+        raise
+    hosts.close()
+    if "test" not in channels:
+        log.info("Test data is not provided.")
+    metrics.add("totaltime", (time.perf_counter() - started) * 1000)
+    metrics.flush()
+
+
+def _resolve(found: Manifest, described: Job) -> Values:
+    declaration = found.declaration()
+    folder = manifest.CONTAINERS / found.folder
+    log.info(
+        "Reading default configuration from %s: %s",
+        folder / "hyperparameters.py",
+        json.dumps(declaration.defaults()),
+    )
+    log.info(
+        "Merging with provided configuration from %s: %s",
+        described.root / "input" / "config" / "hyperparameters.json",
+        json.dumps(described.hyperparameters),
+    )
+    values = declaration.resolve(described.hyperparameters)
+    log.info("Final configuration: %s", json.dumps({**values, **values.internal}))
+    set_up_logging(str(values.get("_log_level") or values.internal.get("_log_level", "info")))
+    for sentence in declaration.without_effect(values):
+        log.warning(sentence)
+    return values
+
+
+def _device(found: Manifest, described: Job) -> str:
+    """A GPU where one is present, and rules and instance type allow it."""
+    instance = described.hosts.instance_type
+    kind = instances.parse(instance).device if instance and not instance.startswith("local") else None
+    present = instances.gpus_present() > 0
+    if "gpu" in found.training.devices and present and kind != "cpu":
+        return "cuda"
+    if found.training.devices == ("gpu",):
+        log.warning("No GPU is present: %s trains on the CPU, slowly", found.name)
+    log.info("Number of GPUs being used: 0")
+    return "cpu"
+
+
+def _seed() -> int:
+    written = os.environ.get("ALGODOCK_SEED", "0")
+    if not written.isascii() or not written.isdigit() or int(written) >= 1 << 32:
+        raise ClientError(f"ALGODOCK_SEED is '{written}'; accepted: an integer from 0 to 4294967295")
+    return int(written)
+
+
+def _fail(root: Path, error: BaseException) -> int:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        error = AlgorithmError(f"the disk is full: {error.filename or 'writing'} failed")
+    message = describe(error)
+    log.error(message)
+    try:
+        with job.written(root / "output" / "failure") as path:
+            path.write_text(message, "utf-8")
+    except OSError as trouble:
+        log.error("the failure file can't be written: %s", trouble)
+    return EXIT_CODE

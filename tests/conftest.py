@@ -42,7 +42,7 @@ class TrainingJob:
         mode: str = "File",
         distribution: str = "FullyReplicated",
     ) -> TrainingJob:
-        """Adds a channel: one file's bytes, or several files by name. Pipe mode feeds them anew each epoch."""
+        """Adds a channel: one file's bytes, or several files by name; a Pipe is fed anew each epoch."""
         self.channels[name] = {
             "TrainingInputMode": mode,
             "S3DistributionType": distribution,

@@ -1,0 +1,200 @@
+"""Plays SageMaker's agent for Pipe mode: feeds a channel's data through FIFOs, one an epoch.
+
+    with Feeder(root / "input" / "data", "train", [Path("a.pbr"), Path("b.pbr")]):
+        ...  # run the job
+
+``train_0`` is there when the block begins. Each FIFO serves one reader once and is then removed; the next one
+appears before the last is closed, so a reader that polls finds it. Epochs go on until the block ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import random
+import select
+import struct
+import threading
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+Source = Path | Iterable[bytes]  # a file, or chunks of bytes that can be iterated once an epoch
+
+_CHUNK = 1 << 20
+_POLL = 0.01  # seconds; there is no event for "a reader has come"
+_RECORDIO_MAGIC = 0xCED7230A
+_RECORDIO_LONGEST = (1 << 29) - 1
+
+
+class _Closed(Exception):
+    """The feeder was closed while it waited."""
+
+
+class Feeder:
+    """Feeds one channel from files, or from iterables of chunks, until it is closed.
+
+    ``record_wrapper`` puts each source into a RecordIO record (RecordWrapperType=RecordIO); ``inflate`` takes
+    gzip off (CompressionType=Gzip); ``shuffle_seed`` gives each epoch an order of sources of its own.
+
+    ``epochs_served`` counts the FIFOs that a reader has closed or read to the end. ``failure`` is what went
+    wrong with a source: the FIFO then stays open, so that no part of an epoch is taken for the whole, and
+    whoever runs the job should end it; leaving the block raises the failure.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        channel: str,
+        sources: Sequence[Source],
+        *,
+        record_wrapper: bool = False,
+        inflate: bool = False,
+        shuffle_seed: int | None = None,
+    ) -> None:
+        self.epochs_served = 0
+        self.failure: Exception | None = None
+        self._data = data
+        self._channel = channel
+        self._sources = list(sources)
+        self._record_wrapper = record_wrapper
+        self._inflate = inflate
+        self._shuffle_seed = shuffle_seed
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"feeder-{channel}", daemon=True)
+
+    def __enter__(self) -> Feeder:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+        if self.failure is not None and error is None:
+            raise self.failure
+
+    def start(self) -> None:
+        """Makes the first FIFO and begins to wait for its reader."""
+        self._data.mkdir(parents=True, exist_ok=True)
+        self._make(0)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends feeding, also in the middle of an epoch, and removes the FIFO that is there."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def fifo(self, epoch: int) -> Path:
+        """Where the FIFO of an epoch is, or will be."""
+        return self._data / f"{self._channel}_{epoch}"
+
+    def _make(self, epoch: int) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self.fifo(epoch).unlink()
+        os.mkfifo(self.fifo(epoch))
+        # Whoever the container runs as may read it.
+        self.fifo(epoch).chmod(0o666)
+
+    def _run(self) -> None:
+        epoch = 0
+        try:
+            while True:
+                self._serve(epoch)
+                self.epochs_served += 1
+                epoch += 1
+        except _Closed:
+            pass
+        finally:
+            for left in (epoch, epoch + 1):
+                with contextlib.suppress(OSError):
+                    self.fifo(left).unlink()
+
+    def _serve(self, epoch: int) -> None:
+        descriptor = self._open(epoch)
+        try:
+            with contextlib.suppress(OSError, AttributeError):
+                fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _CHUNK)
+            try:
+                for chunk in self._bytes(epoch):
+                    self._write(descriptor, chunk)
+            except BrokenPipeError:
+                pass  # the reader has enough of this epoch
+            except _Closed:
+                raise
+            except Exception as error:
+                self.failure = error
+                self._closing.wait()
+                raise _Closed from error
+            self._make(epoch + 1)
+        finally:
+            os.close(descriptor)
+        self.fifo(epoch).unlink(missing_ok=True)
+
+    def _open(self, epoch: int) -> int:
+        """Waits for a reader. A blocking open could not be given up."""
+        while not self._closing.is_set():
+            try:
+                return os.open(self.fifo(epoch), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            except OSError:
+                self._closing.wait(_POLL)
+        raise _Closed
+
+    def _write(self, descriptor: int, chunk: bytes | memoryview) -> None:
+        left = memoryview(chunk)
+        poll = select.poll()
+        poll.register(descriptor, select.POLLOUT)
+        while left:
+            if self._closing.is_set():
+                raise _Closed
+            try:
+                left = left[os.write(descriptor, left) :]
+            except BlockingIOError:
+                poll.poll(100)
+
+    def _bytes(self, epoch: int) -> Iterator[bytes]:
+        order = list(range(len(self._sources)))
+        if self._shuffle_seed is not None:
+            random.Random(f"{self._shuffle_seed} {epoch}").shuffle(order)
+        for number in order:
+            chunks = _chunks(self._sources[number])
+            if self._inflate:
+                chunks = _inflated(chunks)
+            yield from _wrapped(chunks) if self._record_wrapper else chunks
+
+
+def _chunks(source: Source) -> Iterator[bytes]:
+    if not isinstance(source, Path):
+        yield from source
+        return
+    with source.open("rb", buffering=0) as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
+
+
+def _inflated(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    inflater = zlib.decompressobj(wbits=31)
+    begun = False
+    for chunk in chunks:
+        pending = chunk
+        while pending:
+            if inflater.eof:
+                # Several members in a row are one stream.
+                inflater = zlib.decompressobj(wbits=31)
+            begun = True
+            yield inflater.decompress(pending, _CHUNK)
+            pending = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
+    if begun and not inflater.eof:
+        raise EOFError("the gzip data end early")
+
+
+def _wrapped(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    payload = b"".join(chunks)
+    if len(payload) > _RECORDIO_LONGEST:
+        raise ValueError(f"an object of {len(payload)} bytes is too long for a RecordIO record")
+    yield struct.pack("<II", _RECORDIO_MAGIC, len(payload))
+    yield payload
+    yield b"\0" * (-len(payload) % 4)

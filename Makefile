@@ -1,0 +1,87 @@
+# Commands for people and for CI. `make` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
+BIN := .venv/bin
+DOCKER ?= docker
+ALGORITHM ?= kmeans
+BASE_IMAGE ?= python:3.11-slim-bookworm
+# On a machine without a GPU torch comes from here, at a tenth of the default wheel's size.
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+MANIFESTS := $(wildcard containers/*/manifest.toml)
+
+.PHONY: help
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+.PHONY: setup
+setup: .venv/ready ## Make .venv with everything; puts train, serve and algodock in .venv/bin
+
+.venv/ready: pyproject.toml constraints.txt $(MANIFESTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; name one with make PYTHON=..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -e /dev/nvidia0 || $(PIP) install --no-deps --retries 0 --timeout 10 \
+		--index-url $(TORCH_CPU_INDEX) -c constraints.txt torch 2>/dev/null \
+		|| echo "PyTorch's CPU index was not reached; torch comes from the default one"
+	$(PIP) install -c constraints.txt -e '.[local,dev]' $$($(BIN)/python -m common.manifest packages all)
+	$(BIN)/python -m common.warm
+	@touch $@
+
+.PHONY: demo
+demo: setup ## Train k-means on real data, serve it, ask it, show the result
+	@$(BIN)/python examples/demo.py
+
+.PHONY: test
+test: setup ## Run every test that needs no Docker engine
+	$(BIN)/pytest -n 2
+
+.PHONY: lint
+lint: setup ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.PHONY: format
+format: setup ## Mend what lint can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: tables
+tables: setup ## Write the hyperparameter tables into the algorithms' READMEs
+	$(BIN)/python -m local.tables
+
+.PHONY: image
+image: setup ## Build the images of one algorithm: make image ALGORITHM=kmeans
+	@set -e; devices=$$($(BIN)/python -m common.manifest images | awk '$$1 == "$(ALGORITHM)"' | cut -d' ' -f3-); \
+	test -n "$$devices" || { $(BIN)/algodock describe $(ALGORITHM); exit 1; }; \
+	for device in $(or $(DEVICES),$$devices); do \
+		$(DOCKER) build --network host -f Dockerfile.$$device \
+			--build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg ALGORITHM=$(ALGORITHM) \
+			--build-arg TORCH_CPU_INDEX=$(TORCH_CPU_INDEX) -t algodock/$(ALGORITHM):$$device .; \
+	done
+
+.PHONY: images
+images: setup ## Build the images of every algorithm; DEVICES=cpu leaves out those for GPUs
+	@set -e; for name in $$($(BIN)/python -m common.manifest images | cut -d' ' -f1); do \
+		$(MAKE) --no-print-directory image ALGORITHM=$$name; \
+	done
+
+.PHONY: test-images
+test-images: setup ## Build a few images and run them: train, serve, two hosts, the SageMaker SDK
+	$(BIN)/pytest tests/images -n 0 -m images
+
+.PHONY: bench
+bench: setup ## Measure every figure that the README quotes, each beside its peer
+	$(BIN)/python -m bench
+
+.PHONY: fuzz
+fuzz: setup ## Fuzz the decoders for a minute, guided by coverage
+	$(PIP) install atheris
+	$(BIN)/python tests/fuzz/fuzz_decoders.py -max_total_time=60
+
+.PHONY: clean
+clean: ## Remove .venv and what tools left behind
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,5 @@
+"""``python -m common`` is `train`."""
+
+from common.training import main
+
+main()

@@ -26,8 +26,8 @@ class _End:
 class Ahead(Generic[Item]):
     """Iterates in a thread what ``source`` generates, a few items ahead of its consumer.
 
-    An exception in the thread is raised here, as it is. The thread has ended, and its generator is closed,
-    when the iteration has ended in whatever way or ``close`` returns.
+    An exception in the thread is raised here, as it is. The generator is closed when the iteration has ended
+    by itself, and also the thread has ended when ``close`` returns.
     """
 
     def __init__(
@@ -46,7 +46,6 @@ class Ahead(Generic[Item]):
             except queue.Empty:
                 continue
             if isinstance(item, _End):
-                self.close()
                 if item.error is not None:
                     raise item.error
                 return

@@ -1,0 +1,339 @@
+"""The `algodock` command."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common import manifest
+from common.failures import EXIT_CODE, AlgorithmError, ClientError
+from common.job import DISTRIBUTIONS, INPUT_MODES
+from common.manifest import Manifest
+
+if TYPE_CHECKING:
+    from local.jobs import ChannelSource
+    from local.runtimes import Runtime
+
+CHANNELS = ("train", "validation", "test")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one command. Exit code 0, 1 for what went wrong, 2 for a command line that can't be read."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        sys.exit(chosen.run(chosen))
+    except (ClientError, AlgorithmError, OSError) as error:
+        sys.exit(f"algodock: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="algodock", description="SageMaker's built-in algorithms on your own machine."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_list(commands)
+    _add_describe(commands)
+    _add_train(commands)
+    _add_serve(commands)
+    _add_predict(commands)
+    _add_transform(commands)
+    _add_convert(commands)
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction, name: str, text: str, example: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=text,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return parser
+
+
+def _add_list(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands, "list", "every algorithm: devices, hosts, input modes, content types", "algodock list"
+    )
+    parser.set_defaults(run=_list)
+
+
+def _add_describe(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands, "describe", "hyperparameters, channels, metrics, bodies", "algodock describe kmeans --json"
+    )
+    parser.add_argument("algorithm")
+    parser.add_argument("--json", action="store_true", help="the declaration as data")
+    parser.set_defaults(run=_describe)
+
+
+def _add_train(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "train",
+        "train an algorithm",
+        "algodock train kmeans --train digits.csv --hyperparameter k=10 --output job",
+    )
+    parser.add_argument("algorithm")
+    for name in CHANNELS:
+        parser.add_argument(f"--{name}", metavar="DATA", help=f"the {name} channel: file, folder or s3://")
+    parser.add_argument("--channel", action="append", default=[], metavar="NAME=DATA", help="any channel")
+    parser.add_argument(
+        "--content-type",
+        action="append",
+        default=[],
+        metavar="[CHANNEL=]TYPE",
+        help="of all channels or of one, such as 'text/csv;label_size=0'; default: by the files' ending",
+    )
+    parser.add_argument(
+        "--hyperparameter", "-p", action="append", default=[], metavar="NAME=VALUE", help="may be repeated"
+    )
+    parser.add_argument("--input-mode", default="File", choices=INPUT_MODES)
+    parser.add_argument("--distribution", default="FullyReplicated", choices=DISTRIBUTIONS)
+    parser.add_argument("--hosts", type=int, default=1)
+    parser.add_argument("--instance-type", default="local", help="checked against the algorithm's rules")
+    parser.add_argument("--runtime", default="process", choices=("process", "docker"))
+    parser.add_argument("--device", default="cpu", choices=("cpu", "gpu"), help="of the image, with docker")
+    parser.add_argument("--environment", "-e", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--checkpoints", action="store_true", help="keep checkpoints in the job's folder")
+    parser.add_argument("--output", help="folder or s3:// for the results; default: jobs/NAME-TIME")
+    parser.set_defaults(run=_train)
+
+
+def _add_serve(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "serve", "a local endpoint", "algodock serve job --port 8080")
+    _add_model(parser)
+    parser.add_argument("--port", type=int, default=8080)
+    parser.set_defaults(run=_serve)
+
+
+def _add_predict(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "predict",
+        "ask a trained model, through an endpoint of its own for the moment",
+        "algodock predict job rows.csv --accept text/csv",
+    )
+    _add_model(parser)
+    parser.add_argument("rows", help="a file, or - for standard input")
+    _add_bodies(parser)
+    parser.set_defaults(run=_predict)
+
+
+def _add_transform(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "transform",
+        "batch transform: every file of a folder to FILE.out",
+        "algodock transform job rows/ answers/ --accept application/jsonlines",
+    )
+    _add_model(parser)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    _add_bodies(parser)
+    parser.set_defaults(run=_transform)
+
+
+def _add_convert(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "convert",
+        "CSV, libsvm, Parquet and npz to and from RecordIO-protobuf, by the files' endings",
+        "algodock convert rows.csv rows.pbr --label-size 1",
+    )
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    parser.add_argument("--label-size", type=int, default=0, help="leading label columns; default 0")
+    parser.set_defaults(run=_convert)
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="a job's output, a model.tar.gz or a folder of model files; or s3://")
+    parser.add_argument("--algorithm", help="whose model it is, when the place doesn't tell")
+
+
+def _add_bodies(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--content-type", help="of the rows; default: by the file's ending, else text/csv")
+    parser.add_argument("--accept", help="what to answer; default: the algorithm's own")
+
+
+def _list(chosen: argparse.Namespace) -> int:
+    rows = [("ALGORITHM", "DEVICES", "HOSTS", "INPUT MODES", "CONTENT TYPES")]
+    for name in manifest.known():
+        algorithm = manifest.load(name)
+        train = algorithm.channels[0]
+        hosts = "1+" if algorithm.training.multi_host else "1"
+        rows.append(
+            (
+                name,
+                " ".join(algorithm.training.devices),
+                hosts,
+                " ".join(train.input_modes),
+                " ".join(train.content_types),
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return 0
+
+
+def _describe(chosen: argparse.Namespace) -> int:
+    from local.describing import as_data, as_text
+
+    algorithm = manifest.load(chosen.algorithm)
+    print(json.dumps(as_data(algorithm), indent=1) if chosen.json else as_text(algorithm))
+    return 0
+
+
+def _train(chosen: argparse.Namespace) -> int:
+    from local import storage
+    from local.jobs import JobSpec
+    from local.training import failure, train
+
+    algorithm = manifest.load(chosen.algorithm)
+    place = chosen.output or f"jobs/{algorithm.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    remote = storage.is_s3(place)
+    output = Path("jobs", place.rstrip("/").rsplit("/", 1)[-1]) if remote else Path(place)
+    spec = JobSpec(
+        manifest=algorithm,
+        output=output.resolve(),
+        hyperparameters=_pairs("--hyperparameter", chosen.hyperparameter),
+        channels=_channels(chosen, algorithm),
+        input_mode=chosen.input_mode,
+        distribution=chosen.distribution,
+        host_count=chosen.hosts,
+        instance_type=chosen.instance_type,
+        environment=_pairs("--environment", chosen.environment),
+        checkpoints=chosen.checkpoints,
+    )
+    code = train(spec, _runtime(chosen), sys.stdout)
+    if code:
+        print(f"algodock: the job failed: {failure(spec)}", file=sys.stderr)
+        return EXIT_CODE
+    made = sorted(path for path in output.iterdir() if path.is_file())
+    if remote:
+        storage.upload(output, made, place)
+    print(f"{place}: {', '.join(path.name for path in made)}", file=sys.stderr)
+    return 0
+
+
+def _runtime(chosen: argparse.Namespace) -> Runtime:
+    if chosen.runtime == "docker":
+        from local.runtimes.docker import DockerRuntime
+
+        return DockerRuntime(chosen.device)
+    from local.runtimes.process import ProcessRuntime
+
+    return ProcessRuntime()
+
+
+def _channels(chosen: argparse.Namespace, algorithm: Manifest) -> list[ChannelSource]:
+    from local.jobs import ChannelSource
+
+    places = {name: getattr(chosen, name) for name in CHANNELS if getattr(chosen, name)}
+    places.update(_pairs("--channel", chosen.channel))
+    if not places:
+        raise ClientError(f"no data is given; {algorithm.name} needs --train DATA")
+    types: dict[str, str] = {}
+    for written in chosen.content_type:
+        name, equals, rest = written.partition("=")
+        # 'text/csv;label_size=0' has an equals sign too, but no channel's name before it.
+        types.update({name: rest} if equals and name in places else dict.fromkeys(places, written))
+    return [ChannelSource(name, place, types.get(name)) for name, place in places.items()]
+
+
+def _pairs(option: str, written: Sequence[str]) -> dict[str, str]:
+    pairs = {}
+    for pair in written:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise ClientError(f"{option} {pair} is not accepted; accepted: NAME=VALUE")
+        pairs[name] = value
+    return pairs
+
+
+def _serve(chosen: argparse.Namespace) -> int:
+    from local.endpoints import Endpoint, unpacked
+
+    with (
+        unpacked(chosen.model, chosen.algorithm) as (algorithm, root),
+        Endpoint(algorithm, root, chosen.port, verbose=True) as endpoint,
+    ):
+        endpoint.wait()
+        address = f"http://127.0.0.1:{chosen.port}/invocations"
+        print(f"{algorithm.name} answers on {address} (Ctrl-C stops it)")
+        print(f"  curl -H 'Content-Type: text/csv' --data-binary @rows.csv {address}", flush=True)
+        return endpoint.join()
+
+
+def _predict(chosen: argparse.Namespace) -> int:
+    from local.endpoints import Endpoint, unpacked
+    from local.transforming import split
+
+    body = sys.stdin.buffer.read() if chosen.rows == "-" else Path(chosen.rows).read_bytes()
+    content_type = _content_type(chosen, Path(chosen.rows))
+    with (
+        unpacked(chosen.model, chosen.algorithm) as (algorithm, root),
+        Endpoint(algorithm, root, environment={"SAGEMAKER_MODEL_SERVER_WORKERS": "1"}) as endpoint,
+    ):
+        endpoint.wait()
+        for part in split(body, content_type):
+            answer = endpoint.invoke(part, content_type, chosen.accept)
+            sys.stdout.buffer.write(answer if answer.endswith(b"\n") else answer + b"\n")
+    return 0
+
+
+def _transform(chosen: argparse.Namespace) -> int:
+    from local.endpoints import Endpoint, unpacked
+    from local.transforming import transform
+
+    files = [chosen.source] if chosen.source.is_file() else sorted(chosen.source.rglob("*"))
+    files = [path for path in files if path.is_file() and path.name[0] not in "._"]
+    if not files:
+        raise ClientError(f"{chosen.source} holds no file; accepted: a file or a folder of files")
+    base = chosen.source if chosen.source.is_dir() else chosen.source.parent
+    with (
+        unpacked(chosen.model, chosen.algorithm) as (algorithm, root),
+        Endpoint(algorithm, root, environment={"SAGEMAKER_BATCH": "true"}) as endpoint,
+    ):
+        endpoint.wait()
+        for path in files:
+            content_type = _content_type(chosen, path)
+            target = chosen.target / (str(path.relative_to(base)) + ".out")
+            transform(
+                path,
+                target,
+                lambda body, kind=content_type: endpoint.invoke(body, kind, chosen.accept),  # type: ignore[misc]
+                content_type,
+            )
+            print(target)
+    return 0
+
+
+def _content_type(chosen: argparse.Namespace, path: Path) -> str:
+    from local.jobs import content_type_of
+
+    return chosen.content_type or content_type_of(path) or "text/csv"
+
+
+def _convert(chosen: argparse.Namespace) -> int:
+    from local.converting import convert
+
+    rows = convert(chosen.source, chosen.target, chosen.label_size)
+    print(f"{chosen.target}: {rows} rows")
+    return 0
+
+
+if __name__ == "__main__":
+    main()

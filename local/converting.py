@@ -1,0 +1,149 @@
+"""`algodock convert`: CSV, libsvm, Parquet and npz to and from RecordIO-protobuf, by the files' endings."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from common import content_types
+from common.batches import CSR, Batch, dense, join
+from common.content_types import MediaType
+from common.failures import ClientError, one_of
+from common.formats import Layout, decode, encode_batch
+from common.job import written
+
+READABLE = {
+    ".csv": content_types.CSV,
+    ".libsvm": content_types.LIBSVM,
+    ".svm": content_types.LIBSVM,
+    ".parquet": content_types.PARQUET,
+    ".pbr": content_types.RECORDIO_PROTOBUF,
+    ".recordio": content_types.RECORDIO_PROTOBUF,
+}
+
+
+def convert(source: Path, target: Path, label_size: int) -> int:
+    """Rewrites the rows of ``source`` in the format of ``target``'s ending; returns how many.
+
+    ``label_size`` is how many label columns lead (for npz and RecordIO: 0 leaves labels out). Raises
+    ClientError for an ending that isn't known and for whatever is wrong in the source.
+    """
+    writer = _WRITERS.get(target.suffix.lower())
+    if writer is None:
+        raise ClientError(f"{target.name}: the ending is unknown; accepted: {one_of(_WRITERS)}")
+    if not source.exists():
+        raise ClientError(f"{source} does not exist")
+    with written(target) as temporary:
+        return writer(_read(source, label_size), temporary)
+
+
+def _read(path: Path, label_size: int) -> Iterator[Batch]:
+    if path.suffix.lower() == ".npz":
+        yield _npz(path, label_size)
+        return
+    name = READABLE.get(path.suffix.lower())
+    if name is None:
+        raise ClientError(f"{path.name}: the ending is unknown; accepted: {one_of([*READABLE, '.npz'])}")
+    with path.open("rb", buffering=0) as stream:
+        yield from decode(stream, path.name, MediaType(name), Layout(label_size=label_size))
+
+
+def _npz(path: Path, label_size: int) -> Batch:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            features = np.ascontiguousarray(arrays["features"], np.float32)
+            labels = np.ascontiguousarray(arrays["labels"], np.float32) if label_size else None
+    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+        raise ClientError(
+            f"{path.name} is not accepted ({error}); accepted: an npz with arrays 'features' (rows x "
+            "columns) and, with labels, 'labels'"
+        ) from None
+    if features.ndim != 2 or (labels is not None and len(labels) != len(features)):
+        raise ClientError(f"{path.name}: 'features' is not rows x columns with a label each")
+    return Batch(features, labels)
+
+
+def _write_records(batches: Iterator[Batch], path: Path) -> int:
+    with path.open("wb") as file:
+        return sum(len(batch) for batch in batches if file.write(encode_batch(batch)) >= 0)
+
+
+def _table(batch: Batch) -> np.ndarray:
+    features = dense(batch.features)
+    if batch.labels is None:
+        return features
+    return np.column_stack([batch.labels, features])
+
+
+def _write_csv(batches: Iterator[Batch], path: Path) -> int:
+    rows = 0
+    with path.open("w") as file:
+        for batch in batches:
+            np.savetxt(file, _table(batch), fmt="%.9g", delimiter=",")
+            rows += len(batch)
+    return rows
+
+
+def _write_libsvm(batches: Iterator[Batch], path: Path) -> int:
+    rows = 0
+    with path.open("w") as file:
+        for batch in batches:
+            labels = np.zeros(len(batch)) if batch.labels is None else batch.labels
+            for row, label in enumerate(labels.reshape(len(batch), -1)[:, 0]):
+                columns, values = _pairs(batch, row)
+                pairs = (f" {column}:{value:.9g}" for column, value in zip(columns, values, strict=True))
+                file.write(f"{label:.9g}{''.join(pairs)}\n")
+            rows += len(batch)
+    return rows
+
+
+def _pairs(batch: Batch, row: int) -> tuple[np.ndarray, np.ndarray]:
+    features = batch.features
+    if isinstance(features, CSR):
+        cells = slice(features.indptr[row], features.indptr[row + 1])
+        return features.indices[cells], features.values[cells]
+    columns = np.flatnonzero(features[row])
+    return columns, features[row, columns]
+
+
+def _write_npz(batches: Iterator[Batch], path: Path) -> int:
+    whole = join(list(batches))
+    arrays = {"features": dense(whole.features)}
+    if whole.labels is not None:
+        arrays["labels"] = whole.labels
+    with path.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    return len(whole)
+
+
+def _write_parquet(batches: Iterator[Batch], path: Path) -> int:
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = 0
+    writer = None
+    try:
+        for batch in batches:
+            columns = _table(batch).T
+            table = pyarrow.table({f"column_{index}": column for index, column in enumerate(columns)})
+            writer = writer or pyarrow.parquet.ParquetWriter(path, table.schema)
+            writer.write_table(table)
+            rows += len(batch)
+    finally:
+        if writer:
+            writer.close()
+    return rows
+
+
+_WRITERS: dict[str, Callable[[Iterator[Batch], Path], int]] = {
+    ".csv": _write_csv,
+    ".libsvm": _write_libsvm,
+    ".svm": _write_libsvm,
+    ".npz": _write_npz,
+    ".parquet": _write_parquet,
+    ".pbr": _write_records,
+    ".recordio": _write_records,
+}

@@ -1,0 +1,121 @@
+"""A local endpoint: a model unpacked, the very same `serve` started on it, requests sent."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from common import manifest
+from common.failures import AlgorithmError, ClientError
+from common.manifest import Manifest
+from local.jobs import free_port, unpack_model
+from local.runtimes.process import program
+
+STOP_SECONDS = 30  # what SageMaker allows an endpoint after SIGTERM
+
+
+@contextmanager
+def unpacked(place: str, algorithm: str | None) -> Iterator[tuple[Manifest, Path]]:
+    """The algorithm of a trained model, and a folder that stands for its endpoint's /opt/ml.
+
+    Raises ClientError when neither ``algorithm`` nor the place tells whose model it is.
+    """
+    with tempfile.TemporaryDirectory(prefix="algodock-") as scratch:
+        root = Path(scratch)
+        told = unpack_model(place, root / "model")
+        if algorithm is None and told is None:
+            raise ClientError(f"{place} doesn't tell its algorithm; accepted: --algorithm NAME beside it")
+        yield manifest.load(str(algorithm or told)), root
+
+
+class Endpoint:
+    """`serve` as a child process on a port of its own, a free one when none is given.
+
+    Its log goes to this process's output when ``verbose``, else to a file that tells why it didn't come up.
+    """
+
+    def __init__(
+        self,
+        algorithm: Manifest,
+        root: Path,
+        port: int | None = None,
+        environment: Mapping[str, str] | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.port = port or free_port()
+        self._log = None if verbose else (root / "serve.log").open("w+")
+        self._process = subprocess.Popen(
+            program("serve"),
+            env={
+                **os.environ,
+                "ALGORITHM": algorithm.name,
+                "OPT_ML": str(root),
+                "SAGEMAKER_BIND_TO_PORT": str(self.port),
+                **(environment or {}),
+            },
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> Endpoint:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def wait(self, seconds: float = 120) -> Endpoint:
+        """Waits until /ping answers 200. Raises AlgorithmError with its last line when it doesn't."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self._process.poll() is None:
+            with suppress(OSError, http.client.HTTPException):
+                if self._request("GET", "/ping", b"", {})[0] == 200:
+                    return self
+            time.sleep(0.05)
+        reason = "see its log"
+        if self._log:
+            self._log.seek(0)
+            reason = (self._log.read().strip().splitlines() or ["it printed nothing"])[-1]
+        raise AlgorithmError(f"the endpoint did not come up: {reason}")
+
+    def join(self) -> int:
+        """Waits for the server to end; an interrupt stops it in good order."""
+        try:
+            return self._process.wait()
+        except KeyboardInterrupt:
+            return self.stop()
+
+    def stop(self) -> int:
+        """SIGTERM, and SIGKILL when it takes longer than SageMaker waits."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_SECONDS)
+        self._process.kill()
+        if self._log:
+            self._log.close()
+        return self._process.wait()
+
+    def invoke(self, body: bytes, content_type: str, accept: str | None = None) -> bytes:
+        """POST /invocations. Raises ClientError with the endpoint's words for a status that isn't 2xx."""
+        headers = {"Content-Type": content_type, **({"Accept": accept} if accept else {})}
+        status, answer = self._request("POST", "/invocations", body, headers)
+        if status >= 300:
+            raise ClientError(f"the endpoint answered {status}: {answer.decode(errors='replace').strip()}")
+        return answer
+
+    def _request(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
+        try:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()

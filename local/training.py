@@ -1,0 +1,84 @@
+"""A local training job from start to end: lay out, feed, run, watch, pack."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import io
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+
+from common import content_types
+from common.failures import ClientError
+from common.formats import Layout, decode
+from local import storage
+from local.feeder import Feeder
+from local.jobs import ChannelSource, Host, JobSpec, content_type_of, lay_out, pack
+from local.runtimes import Runtime
+from local.watching import watch
+
+
+def train(spec: JobSpec, runtime: Runtime, screen: IO[str]) -> int:
+    """Runs the job and returns its exit code; results and the log lie in ``spec.output``."""
+    spec = with_feature_dim(spec)
+    spec.output.mkdir(parents=True, exist_ok=True)
+    hosts = lay_out(spec, runtime.host_names(spec.host_count))
+    with ExitStack() as stack:
+        stack.callback(runtime.close)
+        for host in hosts:
+            _feed(stack, host)
+        running = runtime.start(spec.manifest, hosts, spec.environment)
+        code = watch(running, spec.output / "train.log", screen)
+    pack(spec, hosts)
+    return code
+
+
+def failure(spec: JobSpec) -> str:
+    """Why the job failed, from the hosts' failure files; the first host that tells."""
+    for path in sorted((spec.output / "ml").glob("*/output/failure")):
+        return path.read_text("utf-8")
+    return f"it left no reason; see {spec.output / 'train.log'}"
+
+
+def _feed(stack: ExitStack, host: Host) -> None:
+    for channel, files in host.streams.items():
+        stack.enter_context(Feeder(host.root / "input" / "data", channel, list(files)))
+
+
+def with_feature_dim(spec: JobSpec) -> JobSpec:
+    """Fills in feature_dim from the training data's first rows, as the SageMaker SDK's estimators do."""
+    names = {parameter.name: parameter for parameter in spec.manifest.declaration().parameters}
+    needed = "feature_dim" in names and names["feature_dim"].required
+    if not needed or "feature_dim" in spec.hyperparameters:
+        return spec
+    train = next((channel for channel in spec.channels if channel.name == "train"), None)
+    width = _width(spec, train) if train else None
+    if width is None:
+        return spec  # `train` says what is missing
+    return dataclasses.replace(spec, hyperparameters={**spec.hyperparameters, "feature_dim": str(width)})
+
+
+def _width(spec: JobSpec, channel: ChannelSource) -> int | None:
+    described = spec.manifest.channel(channel.name)
+    source = storage.local_copy(channel.uri, spec.output)
+    written = channel.content_type or content_type_of(source) or described.content_types[0]
+    media_type = content_types.parse(written)
+    files = [source] if source.is_file() else sorted(p for p in source.rglob("*") if p.is_file())
+    files = [path for path in files if path.name[0] not in "._"]
+    if not files:
+        return None
+    csv = media_type.name == content_types.CSV
+    layout = Layout(label_size=media_type.integer("label_size", described.label_size) if csv else 0)
+    try:
+        with _opened(files[0]) as stream:
+            first = next(decode(stream, files[0].name, media_type, layout), None)
+    except (ClientError, OSError):
+        return None  # `train` will say what is wrong with the data, in its own words
+    return None if first is None else first.width
+
+
+def _opened(path: Path) -> io.RawIOBase | io.BufferedIOBase:
+    raw = path.open("rb")
+    gzipped = raw.peek(2)[:2] == b"\x1f\x8b"
+    return gzip.GzipFile(fileobj=raw) if gzipped else raw

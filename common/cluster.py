@@ -15,6 +15,7 @@ import struct
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from common.failures import AlgorithmError, ClientError
 from common.job import Hosts
+from common.stopping import Stop
 
 PORT = 7077
 JOIN_SECONDS = 900  # how long hosts may take to start; names may resolve late
@@ -166,49 +168,60 @@ class Cluster:
         return AlgorithmError(f"host {self._name(index)} left the job before it was done{cause}")
 
 
-def join(hosts: Hosts, seconds: float = JOIN_SECONDS) -> Cluster:
-    """Connects the hosts of a job. Raises AlgorithmError naming the hosts that don't come in time."""
+def join(hosts: Hosts, stop: Stop | None = None, seconds: float = JOIN_SECONDS) -> Cluster:
+    """Connects the hosts of a job.
+
+    Raises AlgorithmError naming hosts that don't come in time, or when the job is asked to stop meanwhile.
+    """
     if len(hosts.names) == 1:
         return Cluster(hosts)
-    deadline = time.monotonic() + seconds
+    wait = _Wait(time.monotonic() + seconds, stop or Stop())
     port = int(os.environ.get("ALGODOCK_CLUSTER_PORT", PORT))
     if hosts.rank == 0:
-        return Cluster(hosts, _accept(hosts, port, deadline))
-    return Cluster(hosts, [_connect(hosts, port, deadline)])
+        return Cluster(hosts, _accept(hosts, port, wait))
+    return Cluster(hosts, [_connect(hosts, port, wait)])
 
 
-def _accept(hosts: Hosts, port: int, deadline: float) -> list[socket.socket]:
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    deadline: float
+    stop: Stop
+
+    def more(self, missing: str) -> None:
+        """Raises AlgorithmError when there is no point in waiting longer."""
+        if self.stop.requested:
+            raise AlgorithmError("the job was asked to stop before its hosts had met")
+        if time.monotonic() > self.deadline:
+            raise AlgorithmError(f"{missing} in time")
+
+
+def _accept(hosts: Hosts, port: int, wait: _Wait) -> list[socket.socket]:
     peers: dict[int, socket.socket] = {}
-    with socket.create_server((_address(hosts.current, deadline), port), backlog=len(hosts.names)) as server:
+    with socket.create_server((_address(hosts.current, wait), port), backlog=len(hosts.names)) as server:
+        server.settimeout(0.2)
         while len(peers) < len(hosts.names) - 1:
-            server.settimeout(max(0.01, deadline - time.monotonic()))
-            try:
+            late = [name for rank, name in enumerate(hosts.names) if rank and rank not in peers]
+            wait.more(f"hosts {', '.join(late)} did not join")
+            with suppress(OSError):
                 peer, _ = server.accept()
                 peer.settimeout(10)
                 greeting = peer.recv(_GREETING.size, socket.MSG_WAITALL)
-            except TimeoutError:
-                if time.monotonic() >= deadline:
-                    late = [name for rank, name in enumerate(hosts.names) if rank and rank not in peers]
-                    raise AlgorithmError(f"hosts {', '.join(late)} did not join in time") from None
-                continue
-            except OSError:
-                continue
-            if greeting == _greeting(hosts, rank := _rank_of(greeting)) and rank not in peers:
-                peers[rank] = _keep_alive(peer)
-            else:
-                peer.close()  # a stranger, or another job's host
+                rank = _rank_of(greeting)
+                if greeting == _greeting(hosts, rank) and 0 < rank < len(hosts.names) and rank not in peers:
+                    peers[rank] = _keep_alive(peer)
+                else:
+                    peer.close()  # a stranger, or another job's host
     return [peers[rank] for rank in sorted(peers)]
 
 
-def _connect(hosts: Hosts, port: int, deadline: float) -> socket.socket:
+def _connect(hosts: Hosts, port: int, wait: _Wait) -> socket.socket:
     while True:
         try:
             peer = socket.create_connection((hosts.names[0], port), timeout=5)
             peer.sendall(_greeting(hosts, hosts.rank))
             return _keep_alive(peer)
         except OSError as error:
-            if time.monotonic() > deadline:
-                raise AlgorithmError(f"host {hosts.names[0]} was not reached in time: {error}") from None
+            wait.more(f"host {hosts.names[0]} was not reached ({error})")
             time.sleep(0.1)
 
 
@@ -222,17 +235,16 @@ def _greeting(hosts: Hosts, rank: int) -> bytes:
 
 
 def _rank_of(greeting: bytes) -> int:
-    return int(_GREETING.unpack(greeting)[1]) if len(greeting) == _GREETING.size else -1 & 0xFFFFFFFF
+    return int(_GREETING.unpack(greeting)[1]) if len(greeting) == _GREETING.size else 0
 
 
-def _address(name: str, deadline: float) -> str:
+def _address(name: str, wait: _Wait) -> str:
     while True:
         try:
             return socket.gethostbyname(name)
         except OSError:
-            if time.monotonic() > deadline:
-                raise AlgorithmError(f"host name {name} can't be resolved") from None
-            time.sleep(0.5)
+            wait.more(f"host name {name} was not resolved")
+            time.sleep(0.2)
 
 
 def _keep_alive(peer: socket.socket) -> socket.socket:

@@ -91,7 +91,7 @@ def _train(root: Path, stop: Stop) -> None:
     channels = open_channels(described, found, stop)
     metrics = Metrics(found.metrics_name, described.hosts.current)
     device = _device(found, described)
-    hosts = cluster.join(described.hosts)
+    hosts = cluster.join(described.hosts, stop)
     run = Run(
         job=described,
         manifest=found,

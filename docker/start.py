@@ -1,0 +1,21 @@
+#!/usr/local/bin/python
+"""The programs ``train`` and ``serve`` of an image, by the name they are called by. Runs as process 1."""
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+KERNELS = os.environ.get("NUMBA_CACHE_DIR", "")
+
+# numba reads compiled kernels only where it could also write them. On a read-only file system it gets a copy.
+if KERNELS and not os.access(KERNELS, os.W_OK):
+    os.environ["NUMBA_CACHE_DIR"] = shutil.copytree(KERNELS, f"{tempfile.mkdtemp()}/kernels")
+
+if Path(sys.argv[0]).name == "serve":
+    from serve.server import main
+else:
+    from common.training import main
+
+sys.exit(main())

@@ -2,74 +2,38 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from common.batches import CSR, Features, Float32
+from common.cores import Cores
 from containers.kmeans.distances import Prepared, nearest
 
-# Fewer rows than these are not worth a thread of their own.
-_ROWS_A_THREAD = 256
 
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
+class Engine:
+    """Sums and distances on the CPU, on the threads of ``cores``."""
 
-
-class Cores:
-    """Learns on the CPU with ``threads`` threads.
-
-    Each thread runs whole blocks from points to sums, with a BLAS of one thread: a block is too small to be
-    worth dividing, and what it touches stays in the cache of one core. Close it (it is a context manager) to
-    give BLAS its threads back.
-    """
-
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, "kmeans") if threads > 1 else None
-        self._limits = threadpool_limits(1, "blas")
+    def __init__(self, cores: Cores) -> None:
+        self.cores = cores
 
     def totals(self, points: Features, centers: NDArray[np.floating]) -> NDArray[np.float64]:
         """Sums of the points nearest to each of (K, d) centers, and how many: (K, d + 1) float64."""
         prepared = Prepared(centers)
-        parts = self._divided(points)
-        sums = self.map(lambda part: _totals(part, prepared), parts)
-        # In the order of the parts, so that equal runs give equal bytes.
+        parts = [points[part] for part in self.cores.parts(len(points))]
+        sums = self.cores.map(lambda part: _totals(part, prepared), parts)
         total = sums[0]
         for more in sums[1:]:
             total += more
-        total[:, :-1] += total[:, -1:] * prepared.origin
-        return total
+        return _absolute(total, prepared)
 
     def squared(self, points: Features, centers: NDArray[np.floating]) -> Float32:
         """Each point's squared distance to its nearest center: (n,) float32."""
         prepared = Prepared(centers)
-        return np.concatenate(self.map(lambda part: nearest(part, prepared)[1], self._divided(points)))
-
-    def map(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
-        """``function`` of each item, several at a time."""
-        return list(map(function, items) if self._pool is None else self._pool.map(function, items))
-
-    def _divided(self, points: Features) -> list[Features]:
-        parts = max(1, min(self._threads, len(points) // _ROWS_A_THREAD))
-        bounds = [len(points) * part // parts for part in range(parts + 1)]
-        return [points[start:stop] for start, stop in itertools.pairwise(bounds)]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._limits.restore_original_limits()
-        if self._pool is not None:
-            self._pool.shutdown()
+        parts = [points[part] for part in self.cores.parts(len(points))]
+        return np.concatenate(self.cores.map(lambda part: nearest(part, prepared)[1], parts))
 
 
 def _totals(points: Features, prepared: Prepared) -> NDArray[np.float64]:
@@ -87,21 +51,26 @@ def _totals(points: Features, prepared: Prepared) -> NDArray[np.float64]:
     return sums
 
 
-class Torch(Cores):
-    """Learns on a device of torch, such as ``cuda``; what is small stays on the CPU's cores."""
+def _absolute(total: NDArray[np.float64], prepared: Prepared) -> NDArray[np.float64]:
+    total[:, :-1] += total[:, -1:] * prepared.origin
+    return total
+
+
+class TorchEngine(Engine):
+    """Sums and distances on a device of torch, such as ``cuda``."""
 
     # Floats of the largest matrix on the device.
     _BLOCK = 1 << 26
 
-    def __init__(self, device: str, threads: int) -> None:
-        super().__init__(threads)
+    def __init__(self, cores: Cores, device: str) -> None:
+        super().__init__(cores)
         import torch
 
         self._torch = torch
         self._device = torch.device(device)
 
     def totals(self, points: Features, centers: NDArray[np.floating]) -> NDArray[np.float64]:
-        """See `Cores`."""
+        """See `Engine`."""
         torch, prepared = self._torch, Prepared(centers)
         product = self._sent(prepared.product)
         width, count = prepared.product.shape
@@ -109,12 +78,10 @@ class Torch(Cores):
         for relative in self._blocks(points, prepared):
             labels = (relative @ product).argmin(dim=1)
             sums.index_add_(0, labels, relative.double())
-        total: NDArray[np.float64] = sums.cpu().numpy()
-        total[:, :-1] += total[:, -1:] * prepared.origin
-        return total
+        return _absolute(sums.cpu().numpy(), prepared)
 
     def squared(self, points: Features, centers: NDArray[np.floating]) -> Float32:
-        """See `Cores`."""
+        """See `Engine`."""
         prepared = Prepared(centers)
         product, shifted = self._sent(prepared.product), self._sent(prepared.shifted)
         found = []
@@ -123,7 +90,7 @@ class Torch(Cores):
             found.append(((relative[:, :-1] - shifted[labels]) ** 2).sum(dim=1).cpu().numpy())
         return np.concatenate(found) if found else np.empty(0, np.float32)
 
-    def _blocks(self, points: Features, prepared: Prepared) -> Iterable[Any]:
+    def _blocks(self, points: Features, prepared: Prepared) -> Iterator[Any]:
         rows = max(1, self._BLOCK // max(prepared.product.shape))
         for start in range(0, len(points), rows):
             block = points[start : start + rows]
@@ -138,6 +105,6 @@ class Torch(Cores):
         return self._torch.from_numpy(array).to(self._device)
 
 
-def engine(device: str, threads: int) -> Cores:
+def engine(cores: Cores, device: str) -> Engine:
     """The engine of a device: ``cpu``, or one of torch's."""
-    return Cores(threads) if device == "cpu" else Torch(device, threads)
+    return Engine(cores) if device == "cpu" else TorchEngine(cores, device)

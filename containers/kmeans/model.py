@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from common.batches import CSR, Features, Float32, Int64
 from containers.kmeans.distances import Prepared, nearest
-from containers.kmeans.engines import Cores
+from containers.kmeans.engines import Engine
 
 Float64 = NDArray[np.float64]
 
@@ -39,7 +39,7 @@ class Clusters:
         self.counts = np.zeros(len(self.centers))
 
     def update(self, totals: Float64) -> None:
-        """Moves centers towards a mini-batch, given its (K, d + 1) sums and counts from `Cores.totals`."""
+        """Moves centers towards a mini-batch, given its (K, d + 1) sums and counts from `Engine.totals`."""
         sums, new = totals[:, :-1], totals[:, -1]
         if self.half_life:
             self.counts *= 0.5 ** (new.sum() / self.half_life)
@@ -135,7 +135,7 @@ def shrink(
     counts: Float64,
     k: int,
     generator: np.random.Generator,
-    engine: Cores,
+    engine: Engine,
     *,
     method: str = "kmeans++",
     trials: int = 10,
@@ -157,7 +157,7 @@ def shrink(
         start = np.asarray(choose(points, k, method, own, weights), np.float64)
         return lloyd(points, weights, start, max_iter, tolerance)
 
-    results = engine.map(attempt, generator.spawn(trials))
+    results = engine.cores.map(attempt, generator.spawn(trials))
     best = min(results, key=lambda result: result[0])
     return Reduction(best[1], [loss for loss, _ in results])
 
@@ -199,7 +199,7 @@ def _means(
     return means
 
 
-def quality(blocks: Iterator[Features], centers: NDArray[np.floating], engine: Cores) -> tuple[float, int]:
+def quality(blocks: Iterator[Features], centers: NDArray[np.floating], engine: Engine) -> tuple[float, int]:
     """The sum of squared distances of all points to their nearest centers, and how many points."""
     total, rows = 0.0, 0
     for points in blocks:

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from common.batches import CSR, Batch, Features, Float32, dense, stack
+from common.cores import Cores
 from common.failures import ClientError
 from common.formats import ndarray
 from common.metrics import log
 from common.training import Run
 from containers.kmeans import model
-from containers.kmeans.engines import Cores, engine
+from containers.kmeans.engines import Engine, engine
 
 # Beyond this, squares of a few features no longer fit in 32-bit floats.
 _LARGEST = 1e17
@@ -24,18 +25,19 @@ def train(run: Run) -> None:
     """Trains and scores; the leader writes the model."""
     log.info("Checkpoint loading and saving are disabled.")
     log.info("number of center slices 1")
-    with engine(run.device, run.threads) as cores:
-        clusters = _stream(run, cores)
+    with Cores(run.threads) as cores:
+        place = engine(cores, run.device)
+        clusters = _stream(run, place)
         if clusters is None:
             log.info("Stopping on request before there were enough rows to choose centers from: no model")
             return
-        centers = _finish(run, cores, clusters)
+        centers = _finish(run, place, clusters)
         run.metrics.flush()
         if "test" in run.channels and not run.cluster.any(run.stop.requested):
-            _score(run, cores, centers)
+            _score(run, place, centers)
 
 
-def _stream(run: Run, cores: Cores) -> model.Clusters | None:
+def _stream(run: Run, place: Engine) -> model.Clusters | None:
     """All epochs over the training data. None when the job was stopped before centers could be chosen."""
     clusters = None
     for epoch in run.epochs(run.hyperparameters["epochs"]):
@@ -52,13 +54,13 @@ def _stream(run: Run, cores: Cores) -> model.Clusters | None:
             batches = itertools.chain(first, batches)
         if clusters is None:
             return None
-        rows = _epoch(run, cores, clusters, batches, epoch)
+        rows = _epoch(run, place, clusters, batches, epoch)
         run.metrics.progress(100.0 * (epoch + 1) / run.hyperparameters["epochs"])
         run.metrics.throughput(rows, time.perf_counter() - started)
     return clusters
 
 
-def _epoch(run: Run, cores: Cores, clusters: model.Clusters, batches: Iterator[Batch], epoch: int) -> int:
+def _epoch(run: Run, place: Engine, clusters: model.Clusters, batches: Iterator[Batch], epoch: int) -> int:
     """One pass: all hosts take their next mini-batch together until none has any left."""
     rows = count = 0
     with run.metrics.timed("update.time"):
@@ -68,7 +70,7 @@ def _epoch(run: Run, cores: Cores, clusters: model.Clusters, batches: Iterator[B
                 break
             totals = np.zeros((len(clusters.counts), clusters.centers.shape[1] + 1))
             if batch is not None:
-                totals = cores.totals(batch.features, clusters.centers)
+                totals = place.totals(batch.features, clusters.centers)
                 _check(totals, batch.features, rows)
                 rows, count = rows + len(batch), count + 1
             clusters.update(run.cluster.all_reduce(totals))
@@ -157,7 +159,7 @@ def _check(totals: model.Float64, features: Features, before: int) -> None:
     )
 
 
-def _finish(run: Run, cores: Cores, clusters: model.Clusters) -> Float32:
+def _finish(run: Run, place: Engine, clusters: model.Clusters) -> Float32:
     """Reduces the centers to k and writes them. All hosts compute the same; only the leader writes."""
     values, metrics = run.hyperparameters, run.metrics
     trials = values["local_lloyd_num_trials"]
@@ -169,7 +171,7 @@ def _finish(run: Run, cores: Cores, clusters: model.Clusters) -> Float32:
                 clusters.counts,
                 values["k"],
                 np.random.default_rng([run.seed, 1]),
-                cores,
+                place,
                 method=values["local_lloyd_init_method"],
                 trials=10 if trials == "auto" else trials,
                 max_iter=values["local_lloyd_max_iter"],
@@ -186,7 +188,7 @@ def _finish(run: Run, cores: Cores, clusters: model.Clusters) -> Float32:
     return centers
 
 
-def _score(run: Run, cores: Cores, centers: Float32) -> None:
+def _score(run: Run, place: Engine, centers: Float32) -> None:
     """Prints the metrics of the test channel that eval_metrics names."""
     channel = run.channels["test"]
     batches = rows = 0
@@ -199,7 +201,7 @@ def _score(run: Run, cores: Cores, centers: Float32) -> None:
             batches, rows = batches + 1, rows + len(batch)
             yield batch.features
 
-    total, count = model.quality(blocks(), centers, cores)
+    total, count = model.quality(blocks(), centers, place)
     run.metrics.counted("test_data_iter", rows, batches)
     if channel.config.distribution == "ShardedByS3Key":
         # Replicated rows were scored by every host, all of them.

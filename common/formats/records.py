@@ -13,6 +13,7 @@ reader of protobuf's wire format takes over for a while.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -281,7 +282,7 @@ class _Span:
 
     def of(self, frames: NDArray[np.uint8]) -> Float32:
         """Those numbers of (rows, stride) frames as (rows, count) float32, a copy."""
-        packed = np.ascontiguousarray(frames[:, self.start : self.stop]).view(self.dtype)
+        packed = frames[:, self.start : self.stop].copy().view(self.dtype)
         if self.dtype.itemsize == 4:
             return packed
         with np.errstate(over="ignore"):
@@ -439,13 +440,16 @@ def encode_records(columns: Mapping[str, NDArray[Any]]) -> bytes:
 
     Columns are (rows,) or (rows, size) numbers. Raises ValueError if their numbers of rows differ.
     """
-    arrays = {
-        name: np.asarray(column, np.float32).reshape(len(column), -1) for name, column in columns.items()
-    }
+    arrays = {name: _flat_rows(np.asarray(column, np.float32)) for name, column in columns.items()}
     rows = {len(array) for array in arrays.values()}
     if len(rows) > 1:
         raise ValueError(f"columns of {sorted(rows)} rows do not go together")
     return _uniform([(2, name, array) for name, array in arrays.items()], rows.pop() if rows else 0)
+
+
+def _flat_rows(array: Float32) -> Float32:
+    """(rows, size) of whatever a row is; -1 would not do where there are no rows."""
+    return array.reshape(len(array), math.prod(array.shape[1:]))
 
 
 def _uniform(columns: list[tuple[int, str, Float32]], rows: int) -> bytes:
@@ -472,7 +476,7 @@ def encode_batch(batch: Batch) -> bytes:
     """
     labels = None
     if batch.labels is not None:
-        labels = np.ascontiguousarray(batch.labels, "<f4").reshape(len(batch), -1)
+        labels = _flat_rows(np.ascontiguousarray(batch.labels, "<f4"))
     if not isinstance(batch.features, CSR):
         columns = [(1, "values", batch.features)]
         if labels is not None:

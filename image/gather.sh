@@ -25,8 +25,8 @@ cp -r common serve "$code"
 cp -r containers/__init__.py "containers/$folder" "$code/containers"
 find "$code" -name __pycache__ -prune -exec rm -r {} +
 python -m compileall -q --invalidation-mode unchecked-hash "$code"
-cp docker/start.py /image/usr/local/bin/train
-cp docker/start.py /image/usr/local/bin/serve
+cp image/start.py /image/usr/local/bin/train
+cp image/start.py /image/usr/local/bin/serve
 
 # Another user than root may start the container with a part of /opt/ml mounted.
 for folder in input model models output; do mkdir -p "/image/opt/ml/$folder"; done

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ CHANNELS = ("train", "validation", "test")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command. Exit code 0, 1 for what went wrong, 2 for a command line that can't be read."""
     chosen = _parser().parse_args(arguments)
+    # A request to stop is Ctrl-C's: jobs and endpoints are ended in good order, none is left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         sys.exit(chosen.run(chosen))
     except (ClientError, AlgorithmError, OSError) as error:

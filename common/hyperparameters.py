@@ -49,8 +49,9 @@ class Parameter:
     aliases: tuple[str, ...] = ()
     documented: bool = True
     reader: Callable[[str], Any] | None = (
-        None  # reads a form of its own; raises ValueError saying what's accepted
+        None  # reads a form of its own; raises ValueError for what it doesn't take
     )
+    accepts: str = ""  # what may be written, in words, where a reader makes the kind's words wrong
 
     def read(self, raw: object) -> Any:
         """The value of what a user wrote. Raises ValueError that says what is accepted."""
@@ -80,6 +81,8 @@ class Parameter:
 
     def accepted(self) -> str:
         """What may be written, for messages and documents: ``an integer of at least 1, or auto``."""
+        if self.accepts:
+            return self.accepts
         nouns = {"int": "an integer", "float": "a number", "bool": "true or false", "str": "a text"}
         if self.kind == "enum":
             return one_of([*self.choices, *self.also])

@@ -108,6 +108,8 @@ class Feeder:
                 epoch += 1
         except _Closed:
             pass
+        except Exception as error:
+            self.failure = error
         finally:
             for left in (epoch, epoch + 1):
                 with contextlib.suppress(OSError):

@@ -49,7 +49,7 @@ def test_closing_while_it_waits(tmp_path, state):
     with Feeder(tmp_path, "train", [[bytes(1 << 23)]]) as feeder:
         reader = os.open(feeder.fifo(0), os.O_RDONLY | os.O_NONBLOCK) if state != "nobody reads" else -1
         time.sleep(0.05)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 2
     assert threading.active_count() == threads
     assert not list(tmp_path.iterdir())
     if reader >= 0:

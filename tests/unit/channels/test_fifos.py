@@ -145,7 +145,7 @@ def test_stop_while_waiting(make, data, state):
     threading.Timer(0.2, lambda: setattr(stop, "requested", True)).start()
     began = time.monotonic()
     assert list(make("Pipe", stop=stop).epoch(10)) == []
-    assert 0.1 < time.monotonic() - began < 0.5
+    assert 0.1 < time.monotonic() - began < 2
     if writer >= 0:
         os.close(writer)
 

@@ -58,7 +58,7 @@ def failure(given: Job) -> str:
     began = time.monotonic()
     with pytest.raises(ClientError) as caught:
         open_channels(given, MANIFEST)
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 2
     return str(caught.value)
 
 

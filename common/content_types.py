@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -60,42 +61,57 @@ class MediaType:
 
 def parse(text: str) -> MediaType:
     """Reads one media type. Names are case-insensitive; known synonyms become the standard name."""
-    name, *rest = text.split(";")
+    name, *rest = _split(text, ";")
     name = name.strip().lower()
     parameters = {}
     for part in rest:
         key, equals, value = part.partition("=")
         if equals:
-            parameters[key.strip().lower()] = value.strip().strip('"')
+            parameters[key.strip().lower()] = _unquoted(value.strip())
     return MediaType(SYNONYMS.get(name, name), parameters)
 
 
-def negotiate(accept: str | None, offered: Sequence[str], default: str) -> MediaType | None:
+def negotiate(accept: str | None, offered: Sequence[str], default: MediaType) -> MediaType | None:
     """The best of ``offered`` for an Accept header by the rules of RFC 9110, section 12.5.1.
 
-    An absent header, ``*/*`` and equal preferences give ``default`` where it is acceptable, else the earliest
-    offered. Parameters other than ``q`` (``verbose=true``) are kept. None when nothing offered is acceptable.
+    An absent header and ``*/*`` give ``default``, which is one of ``offered``. Equal preferences give it
+    where it is acceptable, else the earliest offered. Parameters other than ``q`` (``verbose=true``) are
+    kept. None when nothing offered is acceptable.
     """
     if accept is None or not accept.strip():
-        return MediaType(default)
-    ranges = [parse(part) for part in accept.split(",") if part.strip()]
-    best: tuple[float, int, MediaType] | None = None
-    preference = [default, *(name for name in offered if name != default)]
-    for order, name in enumerate(preference):
+        return default
+    ranges = [parse(part) for part in _split(accept, ",") if part.strip()]
+    best: tuple[float, MediaType] | None = None
+    for name in (default.name, *(name for name in offered if name != default.name)):
         match = _most_specific(name, ranges)
         if match is None:
             continue
         quality = _quality(match)
-        parameters = {key: value for key, value in match.parameters.items() if key != "q"}
-        if quality > 0 and (best is None or (quality, -order) > best[:2]):
-            best = (quality, -order, MediaType(name, parameters))
-    return None if best is None else best[2]
+        if quality > (0 if best is None else best[0]):
+            asked = {key: value for key, value in match.parameters.items() if key != "q"}
+            kept = default.parameters if name == default.name and match.name != name else {}
+            best = (quality, MediaType(name, {**kept, **asked}))
+    return None if best is None else best[1]
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """``text`` cut at each separator that is not within quotes."""
+    if '"' not in text:
+        return text.split(separator)
+    return re.findall(rf'(?:"(?:\\.|[^"\\])*"|[^{separator}])+', text) or [""]
+
+
+def _unquoted(value: str) -> str:
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        return re.sub(r"\\(.)", r"\1", value[1:-1])
+    return value.strip('"')
 
 
 def _most_specific(name: str, ranges: Sequence[MediaType]) -> MediaType | None:
     family = name.split("/")[0] + "/*"
-    for pattern in (name, family, "*/*"):
-        matching = [media for media in ranges if media.name == pattern]
+    # Some clients, Java's own among them, write * for */*.
+    for patterns in ((name,), (family,), ("*/*", "*")):
+        matching = [media for media in ranges if media.name in patterns]
         if matching:
             return max(matching, key=_quality)
     return None

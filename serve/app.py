@@ -6,12 +6,13 @@ import functools
 import json
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from http import HTTPStatus
+from typing import Any, NamedTuple
 
 from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from common import content_types
 from common.content_types import MediaType
@@ -27,6 +28,9 @@ PAGE = 100  # models in one page of /models, as in AWS's server
 _MODEL_NAME = re.compile(r"[^\x00-\x1f\x7f/]{1,1024}")
 # Of a body that is too large this much is read and dropped, so that the client gets to read why.
 _DRAINED = 16
+_STATUS = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+
+Environ = dict[str, Any]
 
 
 class Refusal(Exception):
@@ -35,8 +39,6 @@ class Refusal(Exception):
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
         self.status = status
-        # One line, whatever a client put into the text.
-        self.text = " ".join(text.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +48,28 @@ class Types:
     content_types: tuple[str, ...]
     accepts: tuple[str, ...]
     default_content_type: MediaType
-    default_accept: str
+    default_accept: MediaType
 
     @classmethod
     def of(cls, manifest: Manifest, standard: bool, default_accept: str | None) -> Types:
-        """The manifest's, and those that the standard codec adds where the algorithm has none of its own."""
+        """The manifest's, and those that the standard codec adds where the algorithm has none of its own.
+
+        ``default_accept`` is the environment's. Raises ClientError when it is not offered.
+        """
         spec = manifest.inference
         added = CONTENT_TYPES if standard else ()
+        accepts = _names((*spec.accepts, *added))
+        default = content_types.parse(default_accept or spec.default_accept)
+        if default.name not in accepts:
+            raise ClientError(
+                f"the environment variable SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT is '{default_accept}'; "
+                f"accepted: {one_of(accepts)}"
+            )
         return cls(
             _names((*spec.content_types, *added)),
-            _names((*spec.accepts, *added)),
+            accepts,
             content_types.parse(spec.default_content_type),
-            default_accept or spec.default_accept,
+            default,
         )
 
     def content_type(self, header: str | None) -> MediaType:
@@ -83,6 +95,24 @@ def _names(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(content_types.parse(name).name for name in names if name != "*/*"))
 
 
+class Answer(NamedTuple):
+    """A response: Flask's own class costs more than answering a row does."""
+
+    status: int
+    body: bytes
+    content_type: str | None
+
+    def response(self) -> Response:
+        """The same as Flask has it."""
+        response = Response(self.body, self.status, content_type=self.content_type)
+        if self.content_type is None:
+            del response.headers["Content-Type"]  # Flask says text/html of nothing
+        return response
+
+
+EMPTY = Answer(204, b"", None)
+
+
 class Invocations:
     """Answers request bodies; what /invocations and /models/{name}/invoke share."""
 
@@ -92,16 +122,15 @@ class Invocations:
         self._content_type = functools.lru_cache(256)(types.content_type)
         self._accept = functools.lru_cache(256)(types.accept)
 
-    def __call__(self, model: Callable[[], Model], body: bytes) -> Response:
-        """The response of ``model`` to the current request. Raises Refusal."""
+    def __call__(self, model: Callable[[], Model], environ: Environ, body: bytes) -> Answer:
+        """The answer of ``model`` to a request with that body. Raises Refusal."""
         if not body:
-            return _empty(204)
-        headers = request.environ
-        coding = headers.get("HTTP_CONTENT_ENCODING", "identity").strip().lower()
+            return EMPTY
+        coding = environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower()
         if coding not in ("", "identity"):
             raise Refusal(415, f"content-encoding {coding} not supported; accepted: identity")
-        content_type = self._content_type(headers.get("CONTENT_TYPE"))
-        accept = self._accept(headers.get("HTTP_ACCEPT"))
+        content_type = self._content_type(environ.get("CONTENT_TYPE"))
+        accept = self._accept(environ.get("HTTP_ACCEPT"))
         try:
             answer = model().answer(body, content_type, accept)
         except ClientError as error:
@@ -110,21 +139,19 @@ class Invocations:
             raise Refusal(400, f"unable to evaluate payload provided: {error}") from None
         except MemoryError:
             raise Refusal(507, "there is not enough memory to answer; send fewer rows at once") from None
-        if answer is None:
-            return _empty(204)
-        return Response(answer, content_type=accept.name)
+        return EMPTY if answer is None else Answer(200, answer, accept.name)
 
-    def body(self) -> bytes:
-        """The current request's body. Raises Refusal 413 when there is too much of it."""
+    def body(self, environ: Environ) -> bytes:
+        """A request's body. Raises Refusal 413 when there is too much of it."""
         limit = self._max_payload
-        length = request.environ.get("CONTENT_LENGTH")
-        stream = request.environ["wsgi.input"]
+        length = environ.get("CONTENT_LENGTH")
+        stream = environ["wsgi.input"]
         if length:
             # gunicorn has checked that it is a number, and ends the stream there.
             size = int(length)
             body: bytes = stream.read(size) if size <= limit else b""
         else:
-            body = stream.read(limit + 1) if "HTTP_TRANSFER_ENCODING" in request.environ else b""
+            body = stream.read(limit + 1) if "HTTP_TRANSFER_ENCODING" in environ else b""
             size = len(body)
         if size > limit:
             _drain(stream, limit * _DRAINED)
@@ -134,12 +161,49 @@ class Invocations:
         return body
 
 
+class Endpoint(Flask):
+    """Flask, with the one route that is asked all the time answered before Flask's own machinery starts.
+
+    It would take longer than reading a row, answering it and writing the answer take together.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("serve", static_folder=None)
+        # A model's name is all that stands between two slashes.
+        self.url_map.merge_slashes = False
+        self._invoke: Callable[[Environ], Answer] | None = None
+
+    def invocations(self, answer: Callable[[Environ], Answer]) -> None:
+        """Makes ``answer`` what POST /invocations does."""
+        self._invoke = answer
+        # For all that isn't a POST: what is allowed.
+        self.add_url_rule("/invocations", "invocations", methods=["POST"])
+
+    def wsgi_app(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+        """Called for each request."""
+        if (
+            environ["PATH_INFO"] != "/invocations"
+            or environ["REQUEST_METHOD"] != "POST"
+            or self._invoke is None
+        ):
+            return super().wsgi_app(environ, start_response)
+        try:
+            answer = self._invoke(environ)
+        except Exception as error:
+            answer = _failed(error, "POST", "/invocations")
+        headers = [("Content-Length", str(len(answer.body)))]
+        if answer.content_type is not None:
+            headers.append(("Content-Type", answer.content_type))
+        start_response(_STATUS[answer.status], headers)
+        return [answer.body]
+
+
 def _drain(stream: Any, most: int) -> None:
     while most > 0 and (dropped := stream.read(MEBIBYTE)):
         most -= len(dropped)
 
 
-def single(manifest: Manifest, settings: Settings, loaded: Model | LoadError) -> Flask:
+def single(manifest: Manifest, settings: Settings, loaded: Model | LoadError) -> Endpoint:
     """The endpoint of one model, or of the reason why there is none."""
     standard = isinstance(loaded, LoadError) or isinstance(loaded.codec, StandardCodec)
     app, invocations = _application(manifest, settings, standard)
@@ -152,33 +216,28 @@ def single(manifest: Manifest, settings: Settings, loaded: Model | LoadError) ->
     @app.get("/ping")
     def ping() -> Response:
         model()
-        return _empty(200)
+        return Answer(200, b"", None).response()
 
-    @app.post("/invocations")
-    def invoke() -> Response:
-        return invocations(model, invocations.body())
-
+    app.invocations(lambda environ: invocations(model, environ, invocations.body(environ)))
     return app
 
 
-def many(manifest: Manifest, settings: Settings, registry: Registry) -> Flask:
+def many(manifest: Manifest, settings: Settings, registry: Registry) -> Endpoint:
     """The endpoint of models that come and go."""
     standard = not hasattr(manifest.module("predict"), "codec")
     app, invocations = _application(manifest, settings, standard)
 
     @app.get("/ping")
     def ping() -> Response:
-        return _empty(200)
+        return Answer(200, b"", None).response()
 
     @app.post("/models")
     def add() -> Response:
-        name, url = _load_request(invocations.body())
+        name, url = _load_request(invocations.body(request.environ))
         try:
             registry.add(name, url)
         except Known:
             raise Refusal(409, f"model {name} is already loaded") from None
-        except LoadError as error:
-            raise Refusal(error.status, f"Unable to load model: {error}") from None
         return _json({"status": f'Model "{name}" registered'})
 
     @app.get("/models")
@@ -201,40 +260,29 @@ def many(manifest: Manifest, settings: Settings, registry: Registry) -> Flask:
         registry.remove(name, settings.timeout)
         return _json({"status": f'Model "{name}" unregistered'})
 
-    def answer(name: str) -> Response:
-        body = invocations.body()
+    def answer(name: str, environ: Environ) -> Answer:
+        body = invocations.body(environ)
         with registry.using(name) as model:
-            return invocations(lambda: model, body)
+            return invocations(lambda: model, environ, body)
 
     @app.post("/models/<name>/invoke")
     def invoke(name: str) -> Response:
-        return answer(name)
+        return answer(name, request.environ).response()
 
-    @app.post("/invocations")
-    def invoke_target() -> Response:
+    def targeted(environ: Environ) -> Answer:
         # The platform turns this header into the route above. Local clients send it as it is.
-        name = request.headers.get("X-Amzn-SageMaker-Target-Model", "")
+        name = environ.get("HTTP_X_AMZN_SAGEMAKER_TARGET_MODEL")
         if not name:
             raise Refusal(400, "the header X-Amzn-SageMaker-Target-Model is missing; it names a loaded model")
-        return answer(name)
+        return answer(name, environ)
 
-    @app.errorhandler(Unknown)
-    def unknown(error: Unknown) -> Response:
-        return _refused(Refusal(404, f"model {error} is not loaded"))
-
-    @app.errorhandler(LoadError)
-    def unloadable(error: LoadError) -> Response:
-        return _refused(Refusal(error.status, f"Unable to load model: {error}"))
-
+    app.invocations(targeted)
     return app
 
 
-def _application(manifest: Manifest, settings: Settings, standard: bool) -> tuple[Flask, Invocations]:
+def _application(manifest: Manifest, settings: Settings, standard: bool) -> tuple[Endpoint, Invocations]:
     """What both kinds of endpoint have: execution parameters, and a line of text for every refusal."""
-    app = Flask("serve", static_folder=None)
-    # Model names hold what they like, and a slash more or less is another route.
-    app.url_map.strict_slashes = True
-    app.url_map.merge_slashes = False
+    app = Endpoint()
     types = Types.of(manifest, standard, settings.default_accept)
     parameters = {
         "MaxConcurrentTransforms": settings.max_concurrent,
@@ -246,10 +294,36 @@ def _application(manifest: Manifest, settings: Settings, standard: bool) -> tupl
     def execution_parameters() -> Response:
         return _json(parameters)
 
-    app.register_error_handler(Refusal, _refused)
-    app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(Exception, _fault)
+    @app.errorhandler(Exception)
+    def failed(error: Exception) -> Response:
+        response = _failed(error, request.method, request.path).response()
+        if isinstance(error, MethodNotAllowed):
+            response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
+        return response
+
     return app, Invocations(types, settings.max_payload)
+
+
+def _failed(error: Exception, method: str, path: str) -> Answer:
+    """Whatever went wrong as an answer, and as one line of the log."""
+    fault = None
+    match error:
+        case Refusal():
+            status, text = error.status, str(error)
+        case Unknown():
+            status, text = 404, f"model {error} is not loaded"
+        case LoadError():
+            status, text = error.status, f"Unable to load model: {error}"
+        case HTTPException():
+            status, text = error.code or 500, f"{method} {path}: {error.name}"
+        case _:
+            fault = error
+            status, text = 500, f"internal error: {type(error).__name__}; the endpoint's log has more"
+    # One line each, whatever a client put into them.
+    path, text = " ".join(path.split()), " ".join(text.split())
+    level = logging.ERROR if fault else logging.WARNING
+    log.log(level, "%s %s %s: %s", method, path, status, text, exc_info=fault)
+    return Answer(status, text.encode(), "text/plain; charset=utf-8")
 
 
 def _load_request(body: bytes) -> tuple[str, str]:
@@ -267,29 +341,3 @@ def _load_request(body: bytes) -> tuple[str, str]:
 
 def _json(value: Any) -> Response:
     return Response(json.dumps(value), content_type=content_types.JSON)
-
-
-def _empty(status: int) -> Response:
-    response = Response(status=status)
-    del response.headers["Content-Type"]  # Flask says text/html of nothing
-    return response
-
-
-def _refused(refusal: Refusal, fault: Exception | None = None) -> Response:
-    level = logging.WARNING if fault is None else logging.ERROR
-    log.log(level, "%s %s %s: %s", request.method, request.path, refusal.status, refusal.text, exc_info=fault)
-    return Response(refusal.text, refusal.status, content_type="text/plain; charset=utf-8")
-
-
-def _http(error: HTTPException) -> Response:
-    refusal = Refusal(error.code or 500, f"{request.method} {request.path}: {error.name}")
-    response = _refused(refusal)
-    allowed = getattr(error, "valid_methods", None)
-    if allowed:
-        response.headers["Allow"] = ", ".join(sorted(allowed))
-    return response
-
-
-def _fault(error: Exception) -> Response:
-    refusal = Refusal(500, f"internal error: {type(error).__name__}; the endpoint's log has more")
-    return _refused(refusal, error)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -14,15 +13,12 @@ import numpy as np
 from common.batches import CSR, Features, Float32, stack, to_csr
 from common.content_types import CSV, JSON, JSON_LINES, RECORDIO_PROTOBUF, MediaType
 from common.failures import ClientError
+from common.formats import Layout, decode_bytes, encode_records
 from common.prediction import Columns, Predictor
 
 CONTENT_TYPES = (JSON, JSON_LINES, CSV, RECORDIO_PROTOBUF)
 """What every algorithm takes and answers, unless it has a codec of its own."""
 
-# Below this many bytes, Python's own float() beats starting the vectorised CSV decoder.
-_SHORT = 4096
-# Bodies of plain numbers, commas and line ends: what float() reads as the CSV decoder would.
-_PLAIN = re.compile(rb"[0-9+\-.eE,\r\n]+")
 _LARGEST = float(np.finfo(np.float32).max)
 # The most columns that a sparse row may claim where the model doesn't say how many it takes.
 _WIDEST = 2**31 - 1
@@ -40,6 +36,8 @@ class StandardCodec:
     def __init__(self, root: str, predictor: Predictor) -> None:
         self._root = root
         self._width = predictor.feature_dim
+        # Labels of records are passed over; leading columns of CSV are labels where label_size says so.
+        self._layout = Layout(feature_dim=predictor.feature_dim)
         self._keys: tuple[str, ...] | None = getattr(predictor, "json_keys", None)
 
     def decode(self, body: bytes, content_type: MediaType) -> Features | None:
@@ -48,12 +46,9 @@ class StandardCodec:
             features = _json(_text(body, content_type), self._width)
         elif content_type.name == JSON_LINES:
             features = _json_lines(_text(body, content_type), self._width)
-        elif content_type.name == CSV:
-            features = _plain_csv(body, content_type)
-            if features is None:
-                features = _records(body, content_type, self._width)
         else:
-            features = _records(body, content_type, self._width)
+            batch = decode_bytes(body, "the payload", content_type, self._layout)
+            features = None if batch is None else batch.features
         if features is not None and len(features):
             _check(features, self._width)
         return features
@@ -66,8 +61,6 @@ class StandardCodec:
             return "".join(json.dumps(item) + "\n" for item in self._items(columns)).encode()
         if accept.name == CSV:
             return _csv(columns)
-        from common.formats.records import encode_records
-
         return encode_records(columns)
 
     def _items(self, columns: Columns) -> list[dict[str, Any]]:
@@ -82,29 +75,6 @@ def _csv(columns: Columns) -> bytes:
     flat = [column.reshape(len(column), -1).tolist() for column in columns.values()]
     rows = zip(*flat, strict=True)
     return "".join(",".join(map(repr, itertools.chain.from_iterable(row))) + "\n" for row in rows).encode()
-
-
-def _plain_csv(body: bytes, content_type: MediaType) -> Float32 | None:
-    """A short body of nothing but numbers; None for any other, which the CSV decoder reads or refuses."""
-    if len(body) > _SHORT or content_type.parameters or not _PLAIN.fullmatch(body):
-        return None
-    try:
-        rows = [list(map(float, line.split(b","))) for line in body.split()]
-    except ValueError:
-        return None
-    if not rows or any(len(row) != len(rows[0]) for row in rows):
-        return None
-    with np.errstate(over="ignore"):
-        return np.array(rows, np.float32)
-
-
-def _records(body: bytes, content_type: MediaType, width: int | None) -> Features | None:
-    # Late, so that an endpoint that gets none of these bodies never loads what compiles their decoders.
-    from common.formats import Layout, decode_bytes
-
-    layout = Layout(label_size=content_type.integer("label_size", 0), feature_dim=width)
-    batch = decode_bytes(body, "the payload", content_type, layout)
-    return None if batch is None else batch.features
 
 
 def _check(features: Features, width: int | None) -> None:

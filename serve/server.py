@@ -127,15 +127,14 @@ def main() -> None:
     try:
         chosen = settings.read(os.environ)
         found = manifest.current()
+        # Processes share the cores; a pool of threads in each would only make them wait for each other.
+        # Read by OpenMP and BLAS when numpy and the algorithm's library are imported, hence before those.
+        if not chosen.multi_model:
+            os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads() // chosen.workers)))
+        endpoint, registry = application(found, chosen, job.root())
     except ClientError as error:
         log.error("ClientError: %s", error)
         sys.exit(1)
-    # Processes share the cores; a pool of threads in each would only make them wait for each other. Read
-    # by OpenMP and BLAS when numpy and the algorithm's library are imported, which is why that comes later.
-    if not chosen.multi_model:
-        share = max(1, threads() // chosen.workers)
-        os.environ.setdefault("OMP_NUM_THREADS", str(share))
-    endpoint, registry = application(found, chosen, job.root())
     Server(chosen, endpoint, registry).run()
 
 

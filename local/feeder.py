@@ -17,7 +17,7 @@ import select
 import struct
 import threading
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -41,7 +41,8 @@ class Feeder:
 
     ``epochs_served`` counts the FIFOs that a reader has closed or read to the end. ``failure`` is what went
     wrong with a source: the FIFO then stays open, so that no part of an epoch is taken for the whole, and
-    whoever runs the job should end it; leaving the block raises the failure.
+    ``on_failure`` is called from the feeder's thread, where whoever runs the job should end it; leaving the
+    block raises the failure.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Feeder:
         record_wrapper: bool = False,
         inflate: bool = False,
         shuffle_seed: int | None = None,
+        on_failure: Callable[[Exception], None] | None = None,
     ) -> None:
         self.epochs_served = 0
         self.failure: Exception | None = None
@@ -62,6 +64,7 @@ class Feeder:
         self._record_wrapper = record_wrapper
         self._inflate = inflate
         self._shuffle_seed = shuffle_seed
+        self._on_failure = on_failure
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"feeder-{channel}", daemon=True)
 
@@ -109,11 +112,16 @@ class Feeder:
         except _Closed:
             pass
         except Exception as error:
-            self.failure = error
+            self._fail(error)
         finally:
             for left in (epoch, epoch + 1):
                 with contextlib.suppress(OSError):
                     self.fifo(left).unlink()
+
+    def _fail(self, error: Exception) -> None:
+        self.failure = error
+        if self._on_failure is not None:
+            self._on_failure(error)
 
     def _serve(self, epoch: int) -> None:
         descriptor = self._open(epoch)
@@ -128,7 +136,7 @@ class Feeder:
             except _Closed:
                 raise
             except Exception as error:
-                self.failure = error
+                self._fail(error)
                 self._closing.wait()
                 raise _Closed from error
             self._make(epoch + 1)

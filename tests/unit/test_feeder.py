@@ -76,7 +76,8 @@ def test_wrapping_and_inflating(tmp_path):
 
 
 def test_a_source_that_fails_does_not_end_the_epoch_as_if_it_were_whole(tmp_path):
-    feeder = Feeder(tmp_path, "train", [[b"abc"], tmp_path / "gone"])
+    told = []
+    feeder = Feeder(tmp_path, "train", [[b"abc"], tmp_path / "gone"], on_failure=told.append)
     feeder.start()
     reader = os.open(feeder.fifo(0), os.O_RDONLY | os.O_NONBLOCK)
     deadline = time.monotonic() + 5
@@ -88,3 +89,4 @@ def test_a_source_that_fails_does_not_end_the_epoch_as_if_it_were_whole(tmp_path
     os.close(reader)
     with pytest.raises(FileNotFoundError):
         feeder.__exit__(None, None, None)
+    assert told == [feeder.failure]

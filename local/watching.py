@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import re
 import threading
 from collections.abc import Sequence
@@ -75,6 +76,7 @@ def watch(running: Sequence[Running], log: Path, screen: IO[str]) -> int:
     terminal = Terminal(screen) if screen.isatty() else None
     lock = threading.Lock()
     codes: dict[int, int] = {}
+    ended: queue.SimpleQueue[int] = queue.SimpleQueue()
     with log.open("w") as kept:
 
         def follow(index: int) -> None:
@@ -87,6 +89,7 @@ def watch(running: Sequence[Running], log: Path, screen: IO[str]) -> int:
                         screen.write(line)
                         screen.flush()
             codes[index] = running[index].wait()
+            ended.put(index)
             if codes[index]:
                 for other, host in enumerate(running):
                     if other not in codes:
@@ -95,18 +98,21 @@ def watch(running: Sequence[Running], log: Path, screen: IO[str]) -> int:
         threads = [threading.Thread(target=follow, args=(index,)) for index in range(len(running))]
         for thread in threads:
             thread.start()
-        _join(threads, running, screen)
+        _wait(ended, running, screen)
+        for thread in threads:
+            thread.join()
     if terminal:
         terminal.close()
     return next((code for code in codes.values() if code), 0)
 
 
-def _join(threads: Sequence[threading.Thread], running: Sequence[Running], screen: IO[str]) -> None:
-    interrupts = 0
-    while any(thread.is_alive() for thread in threads):
+def _wait(ended: queue.SimpleQueue[int], running: Sequence[Running], screen: IO[str]) -> None:
+    # Not Thread.join: before Python 3.13 an interrupted join takes a living thread for a dead one.
+    left, interrupts = len(running), 0
+    while left:
         try:
-            for thread in threads:
-                thread.join()
+            ended.get()
+            left -= 1
         except KeyboardInterrupt:
             interrupts += 1
             screen.write("\nstopping; the model trained so far is kept (again to end at once)\n")

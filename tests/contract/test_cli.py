@@ -1,0 +1,235 @@
+"""The `algodock` command, as a person types it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common import manifest
+from local.jobs import free_port
+
+ALGODOCK = Path(sys.executable).parent / "algodock"
+DIGITS = Path(__file__).parents[2] / "examples" / "digits-train.csv"
+
+
+def algodock(*arguments, code=0, text=None, **environment):
+    done = subprocess.run(
+        [ALGODOCK, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        input=text,
+        timeout=120,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """A trained k-means job's output."""
+    output = tmp_path_factory.mktemp("job") / "out"
+    algodock("train", "kmeans", "--train", DIGITS, "-p", "k=10", "--output", output)
+    return output
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """Five rows without their label."""
+    path = tmp_path / "rows.csv"
+    lines = DIGITS.read_text().splitlines()[:5]
+    path.write_text("".join(line.split(",", 1)[1] + "\n" for line in lines))
+    return path
+
+
+def test_list_names_every_algorithm():
+    printed = algodock("list").stdout
+    for name in manifest.known():
+        assert f"\n{name} " in printed
+
+
+@pytest.mark.parametrize("name", manifest.known())
+def test_describe_as_data_has_the_promised_keys(name):
+    described = json.loads(algodock("describe", name, "--json").stdout)
+    assert described["name"] == name
+    for parameter in described["hyperparameters"]:
+        assert {
+            "name", "type", "required", "default", "min", "max", "exclusive_min", "exclusive_max",
+            "choices", "tunable", "tuning_range", "scaling", "meaning",
+        } <= set(parameter)  # fmt: skip
+    assert described["channels"][0]["name"] == "train"
+    assert all({"name", "direction", "regex"} <= set(metric) for metric in described["metrics"])
+    assert described["training"]["devices"]
+    assert described["inference"]["content_types"]
+
+
+@pytest.mark.parametrize("name", manifest.known())
+def test_describe_as_text_names_every_documented_hyperparameter(name):
+    printed = algodock("describe", name).stdout
+    for parameter in manifest.load(name).declaration().parameters:
+        assert not parameter.documented or parameter.name in printed
+
+
+@pytest.mark.parametrize("command", ["list", "describe", "train", "serve", "predict", "transform", "convert"])
+def test_help_has_an_example(command):
+    assert f"example:\n  algodock {command}" in algodock(command, "--help").stdout
+
+
+def test_train_packs_the_model_and_keeps_the_log(job):
+    with tarfile.open(job / "model.tar.gz") as archive:
+        assert archive.getnames() == ["model_algo-1"]
+    assert "#quality_metric" in (job / "train.log").read_text()
+    assert json.loads((job / "job.json").read_text())["hyperparameters"] == {"k": "10", "feature_dim": "64"}
+
+
+def test_train_in_pipe_mode_on_two_hosts(tmp_path):
+    algodock(
+        "train", "kmeans", "--train", DIGITS, "-p", "k=10", "-p", "epochs=2", "--hosts", 2,
+        "--input-mode", "Pipe", "--output", tmp_path / "out",
+    )  # fmt: skip
+    assert (tmp_path / "out" / "model.tar.gz").exists()
+
+
+def test_predict_and_transform_and_convert_agree(job, rows, tmp_path):
+    answer = algodock("predict", job, rows, "--accept", "text/csv").stdout
+    assert len(answer.splitlines()) == 5
+    assert algodock("predict", job, "-", "--accept", "text/csv", text=rows.read_text()).stdout == answer
+
+    source = tmp_path / "in"
+    (source / "deeper").mkdir(parents=True)
+    (source / "deeper" / "rows.csv").write_bytes(rows.read_bytes())
+    algodock("convert", rows, source / "rows.pbr")
+    algodock("transform", job, source, tmp_path / "out", "--accept", "text/csv")
+    assert (tmp_path / "out" / "deeper" / "rows.csv.out").read_text() == answer
+    assert (tmp_path / "out" / "rows.pbr.out").read_text().split() == answer.split()
+
+
+@pytest.mark.parametrize("ending", ["pbr", "csv", "libsvm", "npz", "parquet"])
+def test_convert_there_and_back(tmp_path, ending):
+    matrix = np.loadtxt(DIGITS, delimiter=",")
+    middle, back = tmp_path / f"rows.{ending}", tmp_path / "back.csv"
+    assert "1500 rows" in algodock("convert", DIGITS, middle, "--label-size", 1).stdout
+    algodock("convert", middle, back, "--label-size", 1)
+    assert np.array_equal(np.loadtxt(back, delimiter=","), matrix)
+
+
+def test_endpoints_at_once_each_on_its_own_port_stopped_by_a_signal(job, rows):
+    ports = [free_port(), free_port()]
+    servers = [
+        subprocess.Popen([ALGODOCK, "serve", job, "--port", str(port)], stdout=subprocess.PIPE, text=True)
+        for port in ports
+    ]
+    for port, server in zip(ports, servers, strict=True):
+        while "answers on" not in server.stdout.readline():
+            assert server.poll() is None
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/invocations", rows.read_bytes(), {"Content-Type": "text/csv"}
+        )
+        with urllib.request.urlopen(request) as answer:
+            assert len(json.load(answer)["predictions"]) == 5
+    for number, server in zip((signal.SIGINT, signal.SIGTERM), servers, strict=True):
+        server.send_signal(number)
+        server.communicate(timeout=40)
+    for port in ports:
+        with pytest.raises(OSError, match="refused"):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/ping")
+
+
+def test_ctrl_c_stops_a_job_and_keeps_the_model(tmp_path):
+    process = subprocess.Popen(
+        [
+            ALGODOCK, "train", "kmeans", "--train", str(DIGITS), "-p", "k=10", "-p", "epochs=1000000",
+            "-p", "mini_batch_size=500", "--output", str(tmp_path / "out"),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )  # fmt: skip
+    for line in process.stdout:
+        if "#progress_metric" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, rest
+    assert (tmp_path / "out" / "model.tar.gz").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "kmean", "--train", DIGITS], "algorithm kmean is unknown"),
+        (["train", "kmeans"], "needs --train DATA"),
+        (["train", "kmeans", "--train", "/nowhere.csv"], "/nowhere.csv does not exist"),
+        (["train", "kmeans", "--train", DIGITS, "-p", "k"], "accepted: NAME=VALUE"),
+        (["train", "kmeans", "--train", DIGITS, "-p", "k=ten"], "k is 'ten'"),
+        (["train", "kmeans", "--train", DIGITS, "-p", "k=3", "--hosts", "0"], "accepted: 1 or more"),
+        (["describe", "nothing"], "algorithm nothing is unknown"),
+        (["predict", "/nowhere", DIGITS], "/nowhere does not exist"),
+        (["predict", DIGITS, DIGITS], "is not a model.tar.gz"),
+        (["convert", DIGITS, "rows.xls"], "the ending is unknown"),
+        (["convert", "/nowhere.csv", "rows.pbr"], "/nowhere.csv does not exist"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(arguments, message, tmp_path):
+    if arguments[0] == "train":
+        arguments = [*arguments, "--output", tmp_path]
+    assert message in algodock(*arguments, code=1).stderr
+
+
+def test_a_rows_mistake_is_the_endpoints_sentence(job):
+    done = algodock("predict", job, "-", text="1,2,3\n", code=1)
+    assert "the endpoint answered 400" in done.stderr
+    assert "64" in done.stderr
+
+
+def test_an_unsafe_archive_is_refused(tmp_path):
+    outside = tmp_path / "model_algo-1"
+    outside.write_bytes(b"x")
+    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as archive:
+        archive.add(outside, "../../escaped")
+    done = algodock("predict", tmp_path / "model.tar.gz", DIGITS, "--algorithm", "kmeans", code=1)
+    assert "is not a model.tar.gz" in done.stderr
+
+
+def test_progress_moves_on_a_terminal(tmp_path):
+    import pty
+
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [
+            ALGODOCK,
+            "train",
+            "kmeans",
+            "--train",
+            str(DIGITS),
+            "-p",
+            "k=10",
+            "--output",
+            str(tmp_path / "out"),
+        ],
+        stdout=follower,
+        stderr=follower,
+        close_fds=True,
+    )
+    os.close(follower)
+    seen = b""
+    started = time.monotonic()
+    while time.monotonic() - started < 60:
+        try:
+            part = os.read(leader, 65536)
+        except OSError:  # the other side is closed: the command has ended
+            break
+        seen += part
+    assert process.wait(10) == 0
+    assert b"done 100 %" in seen
+    assert b"rows/s" in seen
+    assert b"#metrics" not in seen, "log lines are for train.log, not for a terminal"

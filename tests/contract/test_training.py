@@ -1,0 +1,226 @@
+"""What every training container does, shown on k-means through the real `train`."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from common.formats import ndarray
+
+rng = np.random.default_rng(0)
+POINTS = np.concatenate([rng.normal(center, 0.3, (200, 3)) for center in (-3, 0, 3)]).astype(np.float32)
+CSV = b"".join(b",".join(b"%.5f" % value for value in row) + b"\n" for row in POINTS)
+TYPE = "text/csv;label_size=0"
+
+
+def centers(finished):
+    (matrix,) = ndarray.load(finished.model / "model_algo-1")
+    return matrix[np.argsort(matrix[:, 0])]
+
+
+@pytest.mark.parametrize("mode", ["File", "FastFile", "Pipe"])
+def test_every_input_mode_gives_the_same_model(training_job, mode):
+    done = training_job("kmeans", k=3, feature_dim=3, epochs=3).channel("train", CSV, TYPE, mode).run()
+    done.succeeded()
+    assert centers(done) == pytest.approx(np.array([[-3] * 3, [0] * 3, [3] * 3]), abs=0.15)
+
+
+def test_equal_runs_give_equal_bytes_and_another_seed_another_model(training_job):
+    def model(seed):
+        job = training_job("kmeans", k=3, feature_dim=3, mini_batch_size=100).channel("train", CSV, TYPE)
+        job.environment["ALGODOCK_SEED"] = seed
+        return (job.run().succeeded().model / "model_algo-1").read_bytes()
+
+    assert model("1") == model("1")
+    assert model("1") != model("2")
+
+
+def test_without_any_config_file_but_hyperparameters(training_job):
+    job = training_job("kmeans", k=3, feature_dim=2).channel("train", CSV)
+    job.channels = {}
+    process = job.start()  # inputdataconfig.json is {}: the required channel is missing
+    process.communicate()
+    (job.root / "input" / "config" / "inputdataconfig.json").unlink()
+    (job.root / "input" / "data" / "train" / "data").write_bytes(b"")
+    shutil.copy(_records(job.root), job.root / "input" / "data" / "train" / "data")
+    environment = {**os.environ, "ALGORITHM": "kmeans", "OPT_ML": str(job.root)}
+    (job.root / "output" / "failure").unlink()
+    done = subprocess.run([f"{_bin()}/train"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _bin():
+    return os.path.dirname(sys.executable)
+
+
+def _records(folder):
+    from common.batches import Batch
+    from common.formats import encode_batch
+
+    path = folder / "records.pbr"
+    path.write_bytes(encode_batch(Batch(POINTS[:, :2].copy())))
+    return path
+
+
+def test_all_hyperparameter_faults_at_once_and_soon(training_job):
+    started = time.monotonic()
+    done = training_job("kmeans", k=0, feature_dims=3, epochs="many").channel("train", CSV, TYPE).run()
+    done.failed("k is '0'", "feature_dims is unknown; did you mean feature_dim?", "epochs is 'many'")
+    assert "feature_dim is missing" in done.failure
+    # Not a measurement: a job that first read its data, or waited for hosts, would take far longer.
+    assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        (lambda job: job.channels.pop("train"), ["channel train is missing"]),
+        (lambda job: job.channel("evaluation", CSV), ["channel evaluation", "train or test"]),
+        (
+            lambda job: job.channels["train"].update(ContentType="image/png"),
+            ["image/png", "application/x-recordio-protobuf", "text/csv"],
+        ),
+        (lambda job: job.channels["train"].update(TrainingInputMode="Pipe"), ["channel train", "Pipe"]),
+        (lambda job: job.channels["train"].update(TrainingInputMode="Stream"), ["Stream", "FastFile"]),
+        (lambda job: job.channel("train", CSV + b"1,2\n", TYPE), ["line 601", "data"]),
+        (lambda job: job.channel("train", b"a,b,c\n" + CSV, TYPE), ["header", "data"]),
+        (lambda job: job.channel("train", CSV, "text/csv"), ["3 columns", "4 are expected"]),
+        (lambda job: setattr(job, "resources", {"hosts": ["a"], "current_host": "b"}), ["current_host"]),
+        (
+            lambda job: setattr(
+                job,
+                "resources",
+                {"hosts": ["a"], "current_host": "a", "current_instance_type": "ml.inf1.xlarge.big"},
+            ),
+            ["ml.inf1.xlarge.big"],
+        ),
+        (lambda job: job.environment.update(ALGODOCK_SEED="-1"), ["ALGODOCK_SEED"]),
+        (lambda job: job.environment.update(ALGODOCK_NUM_THREADS="0"), ["ALGODOCK_NUM_THREADS"]),
+    ],
+)
+def test_a_users_mistake_is_one_sentence_in_the_failure_file(training_job, change, parts):
+    job = training_job("kmeans", k=3, feature_dim=3).channel("train", CSV, TYPE)
+    change(job)
+    done = job.run().failed(*parts)
+    assert "\n" not in done.failure.strip()
+    assert len(done.failure) < 1024
+
+
+def test_a_pipe_channel_without_data_folder_says_so_at_once(training_job):
+    job = training_job("kmeans", k=3, feature_dim=3).channel("train", CSV, TYPE)
+    (job.root / "input" / "data" / "train").rename(job.root / "input" / "data" / "elsewhere")
+    job.run().failed("train", "File")
+
+
+def test_an_unknown_algorithm_is_refused_with_those_there_are(training_job):
+    job = training_job("k-nearest-galaxies").channel("train", CSV)
+    job.run().failed("k-nearest-galaxies", "kmeans")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_to_stop_keeps_what_is_trained(training_job, number):
+    job = training_job("kmeans", k=3, feature_dim=3, epochs=1_000_000, mini_batch_size=100)
+    job.channel("train", CSV, TYPE)
+    process = job.start()
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if "#progress_metric" in line:
+            process.send_signal(number)
+            break
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, "".join(seen) + rest
+    (matrix,) = ndarray.load(job.root / "model" / "model_algo-1")
+    assert matrix.shape == (3, 3)
+    assert not (job.root / "output" / "failure").exists()
+
+
+def test_a_stop_is_heeded_while_a_pipe_has_not_come(training_job):
+    job = training_job("kmeans", k=3, feature_dim=3).channel("train", CSV, TYPE, "Pipe")
+    job.pipes = {}
+    process = job.start()
+    time.sleep(2)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode in (0, 1)
+    assert not list((job.root / "model").glob("*"))
+
+
+def test_records_cut_short_in_a_pipe_name_channel_epoch_and_record(training_job):
+    job = training_job("kmeans", k=3, feature_dim=2, mini_batch_size=100)
+    whole = _records(job.root.parent).read_bytes()
+    job.channel("train", whole[:-5], "application/x-recordio-protobuf", "Pipe")
+    job.run().failed("train", "epoch 0", "record 600")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
+def test_another_user_with_read_only_input(training_job, tmp_path):
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        os.chmod(folder, 0o755)
+    job = training_job("kmeans", k=3, feature_dim=3).channel("train", CSV, TYPE)
+    process = job.start()
+    process.communicate()
+    for folder in ("model", "output"):
+        shutil.rmtree(job.root / folder, ignore_errors=True)
+        (job.root / folder).mkdir()
+        os.chown(job.root / folder, 12345, 12345)
+    done = subprocess.run(
+        ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", f"{_bin()}/train"],
+        env={**os.environ, "ALGORITHM": "kmeans", "OPT_ML": str(job.root), "HOME": "/nonexistent"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (job.root / "model" / "model_algo-1").stat().st_uid == 12345
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
+def test_a_full_disk_is_a_failure(training_job, tmp_path):
+    job = training_job("kmeans", k=3, feature_dim=3).channel("train", CSV, TYPE)
+    model = job.root / "model"
+    model.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4k,nr_inodes=3", "tmpfs", str(model)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("this machine mounts no tmpfs")
+    try:
+        (model / "filler").write_bytes(b"x" * 4096)
+        done = job.run()
+        assert done.code == 1
+        assert done.failure.startswith("AlgorithmError: the disk is full"), done.failure
+        assert os.listdir(model) == ["filler"]
+    finally:
+        subprocess.run(["umount", str(model)], check=True)
+
+
+def test_the_log_has_the_documented_form(training_job):
+    log = training_job("kmeans", k=3, feature_dim=3).channel("train", CSV, TYPE).run().succeeded().log
+    lines = log.splitlines()
+    assert "Docker entrypoint called with argument(s): train" in lines[0]
+    assert "Test data is not provided." in log
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        if line.startswith("#metrics "):
+            assert following == ""
+            assert set(json.loads(line[9:])) == {"StartTime", "EndTime", "Dimensions", "Metrics"}
+        elif line:
+            assert re.match(r"\[\d\d/\d\d/\d{4} \d\d:\d\d:\d\d [A-Z]+ \d+\] ", line), line
+    assert re.search(r"#progress_metric: host=\S+, completed (\S+) %", log)
+
+
+def test_two_jobs_at_once_do_not_meet(training_job):
+    first = training_job("kmeans", k=3, feature_dim=3).channel("train", CSV, TYPE)
+    second = training_job("kmeans", k=2, feature_dim=3).channel("train", CSV, TYPE)
+    processes = [first.start(), second.start()]
+    for process in processes:
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    assert len(ndarray.load(first.root / "model" / "model_algo-1")[0]) == 3
+    assert len(ndarray.load(second.root / "model" / "model_algo-1")[0]) == 2

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 
 from common.batches import Float32
@@ -18,6 +21,7 @@ from containers.knn.projection import KINDS, LARGEST_MATRIX, Projection
 INDEX = "model_algo-1"
 LABELS = "model_algo-1.labels"
 METADATA = "model_algo-1.json"
+NAMES = (INDEX, LABELS, METADATA)
 VERSION = "1.0"
 
 _MOST_FEATURES = 1 << 26
@@ -25,8 +29,27 @@ _MOST_METADATA = 1 << 20
 _PREDICTOR_TYPES = ("classifier", "regressor")
 
 
-def metadata(knn: KNN) -> dict[str, Any]:
-    """What goes into the metadata's file."""
+def write(knn: KNN, name: str, path: Path) -> None:
+    """Writes the file ``name`` of the model to ``path``. Raises OSError."""
+    if name == INDEX:
+        _write_index(knn.index, path)
+    elif name == LABELS:
+        path.write_bytes(knn.labels.astype("<f4").tobytes())
+    else:
+        path.write_text(json.dumps(_described(knn)))
+
+
+def _write_index(index: Any, path: Path) -> None:
+    try:
+        faiss.write_index(index, str(path))
+    except RuntimeError as error:
+        # FAISS tells a full disk in words alone.
+        if os.strerror(errno.ENOSPC) in str(error) or not os.statvfs(path.parent).f_bavail:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
+        raise
+
+
+def _described(knn: KNN) -> dict[str, Any]:
     projection = knn.preparation.projection
     return {
         "k": knn.k,

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import errno
-import json
-import os
 import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import faiss
 import numpy as np
@@ -56,7 +52,9 @@ def _train(run: Run) -> None:
     with run.metrics.timed("finalize.time"):
         knn = _build(run, sample, preparation)
     if knn is not None:
-        _write(run, knn)
+        for name in artifact.NAMES:
+            with run.artifact(name) as path:
+                artifact.write(knn, name, path)
     run.metrics.flush()
     if "test" in run.channels and not run.cluster.any(run.stop.requested):
         score_test(run, knn, preparation.input_dim)
@@ -152,25 +150,6 @@ def _gather(run: Run, sample: Sample, preparation: Preparation) -> tuple[Float32
     if not parts:
         return own.rows, own.labels
     return (parts[0], labels[0]) if len(parts) == 1 else (np.concatenate(parts), np.concatenate(labels))
-
-
-def _write(run: Run, knn: KNN) -> None:
-    with run.artifact(artifact.INDEX) as path:
-        _write_index(knn.index, path)
-    with run.artifact(artifact.LABELS) as path:
-        path.write_bytes(knn.labels.astype("<f4").tobytes())
-    with run.artifact(artifact.METADATA) as path:
-        path.write_text(json.dumps(artifact.metadata(knn)))
-
-
-def _write_index(index: Any, path: Path) -> None:
-    try:
-        faiss.write_index(index, str(path))
-    except RuntimeError as error:
-        # FAISS tells a full disk in words alone.
-        if os.strerror(errno.ENOSPC) in str(error) or not os.statvfs(path.parent).f_bavail:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
-        raise
 
 
 def _available_memory() -> int:

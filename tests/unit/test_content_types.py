@@ -69,7 +69,7 @@ def test_flags_and_numbers():
     assert not media.flag("absent")
     assert media.integer("label_size", 0) == 2
     assert media.integer("absent", 7) == 7
-    with pytest.raises(ClientError, match="bad=maybe .* true or false"):
+    with pytest.raises(ClientError, match=r"bad=maybe .* true or false"):
         media.flag("bad")
-    with pytest.raises(ClientError, match="verbose=True .* whole number"):
+    with pytest.raises(ClientError, match=r"verbose=True .* whole number"):
         media.integer("verbose", 0)

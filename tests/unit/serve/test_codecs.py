@@ -133,13 +133,22 @@ DEEP = "[" * 100_000
         ('{"instances": [{"features": 1}]}', r'"features" of instances\[0\] is a number; accepted: a list'),
         ('{"instances": [{"features": {"values": [1, 2, 3]}}]}', "is an object; accepted: a list of numbers"),
         ('{"instances": [{"data": [1, 2, 3]}]}', r'"data" in instances\[0\] is a list; accepted: an object'),
-        ('{"instances": [{"data": {"features": [1, 2, 3]}}]}', r'"features" in data of instances\[0\] is a list'),
+        (
+            '{"instances": [{"data": {"features": [1, 2, 3]}}]}',
+            r'"features" in data of instances\[0\] is a list',
+        ),
         ('{"instances": [{"data": {}}]}', r'"features" is missing from data of instances\[0\]'),
         ('{"instances": [{"data": {"features": {}}}]}', r'"values" is missing from data.features of inst'),
         ('{"instances": [{"features": [1], "data": {}}]}', 'has both "features" and "data"'),
-        ('{"instances": [{"features": [1, 2, 3]}, {"features": [1, 2]}]}', r"instances\[1\] has 2 features; the model takes 3"),
+        (
+            '{"instances": [{"features": [1, 2, 3]}, {"features": [1, 2]}]}',
+            r"instances\[1\] has 2 features; the model takes 3",
+        ),
         ('{"instances": [{"features": []}]}', "has 0 features; the model takes 3"),
-        ('{"instances": [{"features": [1, "2", 3]}]}', r'value 1 in features of instances\[0\] is "2"; accepted: a number'),
+        (
+            '{"instances": [{"features": [1, "2", 3]}]}',
+            r'value 1 in features of instances\[0\] is "2"; accepted: a number',
+        ),
         ('{"instances": [{"features": [1, null, 3]}]}', r"value 1 in features of instances\[0\] is null"),
         ('{"instances": [{"features": [1, true, 3]}]}', "is true; accepted: a number"),
         ('{"instances": [{"features": [1, [2], 3]}]}', "is a list; accepted: a number"),
@@ -154,7 +163,7 @@ DEEP = "[" * 100_000
         (DEEP, "the payload is nested too deeply"),
         (b'{"instances": "\xff"}', "byte 15 of the payload is not utf-8"),
     ],
-)  # fmt: skip
+)
 def test_json_refused(body, message):
     with pytest.raises(ClientError, match=message) as caught:
         decode(body)
@@ -166,7 +175,10 @@ def test_json_refused(body, message):
 @pytest.mark.parametrize(
     ("features", "message"),
     [
-        ({"keys": [3], "values": [1], "shape": [3]}, r"keys\[0\] of instances\[0\] is 3; accepted: .* 0 to 2"),
+        (
+            {"keys": [3], "values": [1], "shape": [3]},
+            r"keys\[0\] of instances\[0\] is 3; accepted: .* 0 to 2",
+        ),
         ({"keys": [-1], "values": [1], "shape": [3]}, "is -1"),
         ({"keys": [1.0], "values": [1], "shape": [3]}, r"keys\[0\] of .* is 1.0"),
         ({"keys": ["1"], "values": [1], "shape": [3]}, 'is "1"'),
@@ -183,7 +195,7 @@ def test_json_refused(body, message):
         ({"keys": [1], "values": [1], "shape": [10**18]}, "says 1000000000000000000 features"),
         ({"values": [1, 2, 3], "shape": [4]}, 'says 4 features and "values" has 3'),
     ],
-)  # fmt: skip
+)
 def test_sparse_refused(features, message):
     with pytest.raises(ClientError, match=message):
         decode(one(sparse(**features)))
@@ -194,8 +206,8 @@ def test_widths_must_agree_where_the_model_takes_any():
         decode({"instances": [{"features": [1, 2, 3]}, {"features": [1, 2]}]}, width=None)
     with pytest.raises(ClientError, match=r"instances\[1\] has 4 features; the rows before it have 3"):
         decode({"instances": [{"features": [1, 2, 3]}, sparse(keys=[1], values=[1], shape=[4])]}, width=None)
+    rows = [sparse(keys=[1], values=[1], shape=[size]) for size in (3, 4)]
     with pytest.raises(ClientError, match=r"instances\[1\] says 4 features; instances\[0\] says 3"):
-        rows = [sparse(keys=[1], values=[1], shape=[size]) for size in (3, 4)]
         decode({"instances": rows}, width=None)
     with pytest.raises(ClientError, match="accepted: up to 2147483647"):
         decode(one(sparse(keys=[1], values=[1], shape=[10**6, 10**6])), width=None)

@@ -1,0 +1,221 @@
+"""The `serve` program as a process, with an algorithm as small as these tests need."""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).parent / "program.py"
+ROW = ("POST", "/invocations", "3,4,0.1", {"Content-Type": "text/csv", "Accept": "text/csv"})
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Endpoint:
+    def __init__(self, root, log, **environment):
+        self.port = free_port()
+        self.log = log
+        self.process = subprocess.Popen(
+            [sys.executable, str(PROGRAM)],
+            env={
+                **os.environ,
+                "ALGORITHM": "nearest",
+                "OPT_ML": str(root),
+                "SAGEMAKER_BIND_TO_PORT": str(self.port),
+                "SAGEMAKER_MODEL_SERVER_WORKERS": "2",
+                **environment,
+            },
+            stdout=log.open("w"),
+            stderr=subprocess.STDOUT,
+        )
+
+    def connection(self):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+
+    def ask(self, method, path, body=None, headers=None, connection=None):
+        connection = connection or self.connection()
+        connection.request(method, path, body, headers or {})
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+
+    def wait(self):
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and self.process.poll() is None:
+            with contextlib.suppress(OSError):
+                return self.ask("GET", "/ping")
+            time.sleep(0.05)
+        raise AssertionError(f"no endpoint: {self.log.read_text()}")
+
+    def end(self, number=signal.SIGTERM, within=10):
+        self.process.send_signal(number)
+        return self.process.wait(within)
+
+    def workers(self):
+        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in path.read_text().split()]
+
+
+@pytest.fixture
+def endpoint(tmp_path, make_model):
+    """Starts an endpoint; all end with the test."""
+    started = []
+
+    def start(wait=True, **environment):
+        if not (tmp_path / "model").exists():
+            make_model(tmp_path / "model")
+        found = Endpoint(tmp_path, tmp_path / f"log-{len(started)}", **environment)
+        started.append(found)
+        if wait:
+            assert found.wait()[0] == 200
+        return found
+
+    yield start
+    for found in started:
+        if found.process.poll() is None:
+            found.process.kill()
+            found.process.wait()
+
+
+def test_serves_on_one_connection_until_sigterm(endpoint):
+    server = endpoint()
+    connection = server.connection()
+    for _ in range(5):
+        assert server.ask(*ROW, connection) == (200, "1.0,0.10000000149011612\n")
+    assert server.ask("POST", "/invocations", "4002,0,0", ROW[3], connection)[0] == 500
+    assert server.ask(*ROW, connection)[0] == 200
+    deadline = time.monotonic() + 10
+    while len(workers := server.workers()) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(workers) == 2
+    assert server.end() == 0
+    log = server.log.read_text()
+    assert log.count("loaded\n") == 1  # before the fork, for all
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+def test_sigint_ends_it_cleanly(endpoint):
+    server = endpoint()
+    assert server.end(signal.SIGINT) == 0
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_sigterm_lets_answers_under_way_finish(endpoint):
+    server = endpoint()
+    answers = []
+    slow = threading.Thread(
+        target=lambda: answers.append(server.ask("POST", "/invocations", "4004,1.5,0", ROW[3]))
+    )
+    slow.start()
+    time.sleep(0.5)
+    assert server.end() == 0
+    slow.join()
+    assert answers[0][0] == 200
+
+
+def test_sigterm_while_the_model_is_loaded(endpoint, tmp_path, make_model):
+    (make_model(tmp_path / "model") / "slow").touch()
+    server = endpoint(wait=False)
+    deadline = time.monotonic() + 20
+    while "loaded" not in server.log.read_text() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert server.end(within=5) == 0
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_several_at_once(endpoint):
+    servers = [endpoint(), endpoint()]
+    assert all(server.ask(*ROW)[0] == 200 for server in servers)
+    assert servers[0].end() == 0
+    assert servers[1].ask(*ROW)[0] == 200
+
+
+def test_a_model_that_cannot_be_loaded(endpoint, tmp_path):
+    (tmp_path / "model").mkdir()
+    server = endpoint(wait=False)
+    assert server.wait() == (500, "Unable to load model: the model's folder has no centers.json")
+    assert "ERROR" in server.log.read_text()
+    assert server.ask(*ROW)[0] == 500
+    assert server.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"SAGEMAKER_BIND_TO_PORT": "x"}, "ClientError: the environment variable SAGEMAKER_BIND_TO_PORT"),
+        ({"ALGORITHM": "nearst"}, "ClientError: algorithm nearst is unknown; accepted: nearest"),
+        (
+            {"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "x/y"},
+            "ClientError: the environment variable SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT is 'x/y'; accepted",
+        ),
+    ],
+)
+def test_a_wrong_environment_ends_it_with_a_sentence(endpoint, environment, message):
+    server = endpoint(wait=False, **environment)
+    assert server.process.wait(20) == 1
+    assert message in server.log.read_text()
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_a_payload_that_is_too_large_is_told_so(endpoint):
+    server = endpoint(MAX_CONTENT_LENGTH="100000")
+    connection = server.connection()
+    status, text = server.ask(
+        "POST", "/invocations", b"1" * 1_000_000, {"Content-Type": "text/csv"}, connection
+    )
+    assert (status, text) == (413, "the payload is larger than 100000 bytes, which is all that one may hold")
+    assert server.ask(*ROW, connection)[0] == 200
+    chunks = iter([b"1,2,", b"3\n"] * 3)
+    status, text = server.ask("POST", "/invocations", chunks, ROW[3], connection)
+    assert (status, text.count("\n")) == (200, 3)
+
+
+def test_many_clients(endpoint):
+    server = endpoint()
+    statuses = []
+
+    def work():
+        connection = server.connection()
+        statuses.extend(server.ask(*ROW, connection)[0] for _ in range(20))
+
+    threads = [threading.Thread(target=work) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == [200] * 320
+
+
+def test_models_come_and_go(endpoint, tmp_path, make_model):
+    for name in "ab":
+        make_model(tmp_path / "models" / name / "model", [[ord(name), 0, 0]])
+    server = endpoint(SAGEMAKER_MULTI_MODEL="true", ALGODOCK_MAX_MODELS="1", TMPDIR=str(tmp_path))
+    for name in "ab":
+        asked = json.dumps({"model_name": name, "url": f"/opt/ml/models/{name}/model"})
+        assert server.ask("POST", "/models", asked)[0] == 200
+        assert server.ask("POST", "/models", asked)[0] == 409
+    assert server.ask("POST", "/models/a/invoke", "97,0,1", ROW[3]) == (200, "0.0,1.0\n")
+    # What was loaded is known still when a process is replaced.
+    (worker,) = server.workers()
+    os.kill(worker, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while server.workers() in ([], [worker]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert server.ask("POST", "/models/b/invoke", "98,0,1", ROW[3]) == (200, "0.0,1.0\n")
+    assert len(json.loads(server.ask("GET", "/models")[1])["models"]) == 2
+    assert server.ask("DELETE", "/models/a")[0] == 200
+    assert server.ask("GET", "/models/a")[0] == 404
+    assert server.end() == 0
+    assert not list(tmp_path.glob("algodock-models-*"))

@@ -77,10 +77,9 @@ def _check(schema: Any, name: str, layout: Layout) -> None:
     width = len(schema) - layout.label_size
     wanted = layout.feature_dim
     if width < 1 or wanted not in (None, width):
+        columns = "1 column" if len(schema) == 1 else f"{len(schema)} columns"
         features = f"{wanted} of features" if wanted is not None else "at least 1 of features"
-        raise ClientError(
-            f"{name} has {len(schema)} columns; {layout.label_size} of labels and {features} are expected"
-        )
+        raise ClientError(f"{name} has {columns}; {layout.label_size} of labels and {features} are expected")
 
 
 def _batch(part: Any, name: str, row: int, layout: Layout) -> Batch:

@@ -97,12 +97,12 @@ class TorchEngine(Engine):
             if isinstance(block, CSR):
                 yield self._sent(prepared.relative(block))
                 continue
-            moved = self._sent(np.ascontiguousarray(block)) - self._sent(prepared.origin)
+            moved = self._sent(block) - self._sent(prepared.origin)
             ones = self._torch.ones((len(block), 1), device=self._device)
             yield self._torch.cat([moved, ones], dim=1)
 
     def _sent(self, array: Float32) -> Any:
-        return self._torch.from_numpy(array).to(self._device)
+        return self._torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self._device)
 
 
 def engine(cores: Cores, device: str) -> Engine:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from common.batches import CSR, Batch, Features, Float32, dense, stack
+from common import finite
+from common.batches import Batch, Features, Float32, dense, stack
 from common.cores import Cores
 from common.failures import ClientError
 from common.formats import ndarray
@@ -16,9 +17,6 @@ from common.metrics import log
 from common.training import Run
 from containers.kmeans import model
 from containers.kmeans.engines import Engine, engine
-
-# Beyond this, squares of a few features no longer fit in 32-bit floats.
-_LARGEST = 1e17
 
 
 def train(run: Run) -> None:
@@ -70,8 +68,8 @@ def _epoch(run: Run, place: Engine, clusters: model.Clusters, batches: Iterator[
                 break
             totals = np.zeros((len(clusters.counts), clusters.centers.shape[1] + 1))
             if batch is not None:
+                finite.check(batch.features, "train", rows)
                 totals = place.totals(batch.features, clusters.centers)
-                _check(totals, batch.features, rows)
                 rows, count = rows + len(batch), count + 1
             clusters.update(run.cluster.all_reduce(totals))
     log.info("processed a total of %d examples", rows)
@@ -86,6 +84,7 @@ def _first(run: Run, batches: Iterator[Batch]) -> list[Batch]:
     wanted = run.hyperparameters["k"] * (1 if factor == "auto" else factor)
     first: list[Batch] = []
     while sum(map(len, first)) < wanted and (batch := next(batches, None)) is not None:
+        finite.check(batch.features, "train", sum(map(len, first)))
         first.append(batch)
     return first
 
@@ -140,25 +139,6 @@ def _kept(run: Run, rows: int) -> int:
     return int(min(k * factor, rows))
 
 
-def _check(totals: model.Float64, features: Features, before: int) -> None:
-    """Raises ClientError for a mini-batch with values that no distance can be computed from."""
-    # Sums show what is wrong with any of their rows; so the rows needn't be looked at one by one.
-    if np.isfinite(totals).all() and np.abs(totals[:, :-1]).max() <= _LARGEST:
-        return
-    values = features.values if isinstance(features, CSR) else features
-    wrong = np.flatnonzero(~(np.abs(values).ravel() <= _LARGEST))
-    if not len(wrong):
-        return  # only the sum was large
-    if isinstance(features, CSR):
-        row, column = int(np.searchsorted(features.indptr, wrong[0], "right")) - 1, features.indices[wrong[0]]
-    else:
-        row, column = divmod(int(wrong[0]), features.shape[1])
-    raise ClientError(
-        f"channel train: feature {column} (counted from 0) of row {before + row + 1} is "
-        f"{values.ravel()[wrong[0]]}; accepted: numbers from {-_LARGEST:g} to {_LARGEST:g}"
-    )
-
-
 def _finish(run: Run, place: Engine, clusters: model.Clusters) -> Float32:
     """Reduces the centers to k and writes them. All hosts compute the same; only the leader writes."""
     values, metrics = run.hyperparameters, run.metrics
@@ -198,6 +178,7 @@ def _score(run: Run, place: Engine, centers: Float32) -> None:
         for batch in channel.epoch(
             run.hyperparameters["mini_batch_size"], feature_dim=run.hyperparameters["feature_dim"]
         ):
+            finite.check(batch.features, "test", rows)
             batches, rows = batches + 1, rows + len(batch)
             yield batch.features
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import select
 import stat
@@ -19,8 +20,11 @@ from pathlib import Path
 from common.channels.interrupts import POLL, Interrupt
 from common.failures import ClientError
 
+log = logging.getLogger(__name__)
+
 TIMEOUT_VARIABLE = "ALGODOCK_PIPE_TIMEOUT"
 DEFAULT_TIMEOUT = 1200.0
+_LONG = 5.0  # seconds of waiting that deserve a line in the log
 _CAPACITY = 1 << 20  # what an unprivileged process may ask for
 
 
@@ -85,14 +89,35 @@ class FifoStream:
         Before a writer attaches, a read would answer 0, which would look like the end; ``poll`` reports
         neither data nor a hang-up until there has been a writer.
         """
-        deadline = time.monotonic() + self._seconds
+        wait = _Wait(self._name, "data to come through the FIFO", self._interrupt, self._seconds)
         while not self._poll.poll(POLL * 1000):
-            self._interrupt.check()
-            if time.monotonic() > deadline:
-                raise ClientError(
-                    f"{self._name}: no data came for {self._seconds:g} s ({TIMEOUT_VARIABLE} sets the limit)"
-                )
+            wait.check()
         self._attached = True
+
+
+class _Wait:
+    """One wait: ended by a request to stop, told in the log when it is long, an error when too long."""
+
+    def __init__(self, name: str, what: str, interrupt: Interrupt, seconds: float) -> None:
+        self._name = name
+        self._what = what
+        self._interrupt = interrupt
+        self._seconds = seconds
+        self._began = time.monotonic()
+        self._told = False
+
+    def check(self) -> None:
+        """Raises Interrupted or ClientError when the wait is over."""
+        self._interrupt.check()
+        waited = time.monotonic() - self._began
+        if waited > self._seconds:
+            raise ClientError(
+                f"{self._name}: waited {self._seconds:g} s in vain for {self._what} "
+                f"({TIMEOUT_VARIABLE} sets the limit)"
+            )
+        if waited > _LONG and not self._told:
+            log.info("%s: waiting for %s", self._name, self._what)
+            self._told = True
 
 
 @contextmanager
@@ -101,7 +126,14 @@ def opened(path: Path, name: str, interrupt: Interrupt, seconds: float) -> Itera
 
     Raises ClientError when it doesn't appear within ``seconds`` or isn't a FIFO.
     """
-    _await(path, name, interrupt, seconds)
+    wait = _Wait(name, f"{path} to appear", interrupt, seconds)
+    pause = 0.005
+    while not path.exists():
+        wait.check()
+        time.sleep(pause)
+        pause = min(pause * 2, POLL)
+    if not is_fifo(path):
+        raise ClientError(f"{name}: {path} is not a FIFO, but the channel's input mode is Pipe")
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -113,18 +145,3 @@ def opened(path: Path, name: str, interrupt: Interrupt, seconds: float) -> Itera
         yield FifoStream(descriptor, name, interrupt, seconds)
     finally:
         os.close(descriptor)
-
-
-def _await(path: Path, name: str, interrupt: Interrupt, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    pause = 0.005
-    while not path.exists():
-        interrupt.check()
-        if time.monotonic() > deadline:
-            raise ClientError(
-                f"{name}: {path} did not appear within {seconds:g} s ({TIMEOUT_VARIABLE} sets the limit)"
-            )
-        time.sleep(pause)
-        pause = min(pause * 2, POLL)
-    if not is_fifo(path):
-        raise ClientError(f"{name}: {path} is not a FIFO, but the channel's input mode is Pipe")

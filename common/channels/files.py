@@ -37,28 +37,31 @@ def find(root: Path, channel: str) -> list[DataFile]:
     if not stat.S_ISDIR(status.st_mode):
         # A single file mounted where the folder should be.
         return list(_file(str(root), f"channel {channel}, file {root.name}", status))
-    found = _walk(str(root), "", channel, frozenset([(status.st_dev, status.st_ino)]))
-    return sorted(found, key=lambda file: os.fsencode(file.path))
+    return sorted(_walk(str(root), status, channel), key=lambda file: os.fsencode(file.path))
 
 
-def _walk(folder: str, prefix: str, channel: str, above: frozenset[tuple[int, int]]) -> Iterator[DataFile]:
-    try:
-        names = [name for name in os.listdir(folder) if not name.startswith((".", "_"))]
-    except OSError as error:
-        raise _unreadable(f"channel {channel}, folder {_printable(prefix) or folder}", error) from None
-    for name in names:
-        path = os.path.join(folder, name)
-        shown = f"channel {channel}, file {_printable(prefix + name)}"
+def _walk(root: str, status: os.stat_result, channel: str) -> Iterator[DataFile]:
+    # Folders to enter, each with its path below the root and the identities of those above it.
+    pending = [(root, "", frozenset([(status.st_dev, status.st_ino)]))]
+    while pending:
+        folder, prefix, above = pending.pop()
         try:
-            status = os.stat(path)
+            names = os.listdir(folder)
         except OSError as error:
-            raise _unreadable(shown, error) from None
-        if stat.S_ISDIR(status.st_mode):
-            identity = (status.st_dev, status.st_ino)
-            if identity not in above:
-                yield from _walk(path, f"{prefix}{name}/", channel, above | {identity})
-        else:
-            yield from _file(path, shown, status)
+            raise _unreadable(f"channel {channel}, folder {_printable(prefix) or root}", error) from None
+        for name in names:
+            if name.startswith((".", "_")):
+                continue
+            path = os.path.join(folder, name)
+            shown = f"channel {channel}, file {_printable(prefix + name)}"
+            try:
+                status = os.stat(path)
+            except OSError as error:
+                raise _unreadable(shown, error) from None
+            if not stat.S_ISDIR(status.st_mode):
+                yield from _file(path, shown, status)
+            elif (identity := (status.st_dev, status.st_ino)) not in above:
+                pending.append((path, f"{prefix}{name}/", above | {identity}))
 
 
 def _file(path: str, name: str, status: os.stat_result) -> Iterator[DataFile]:

@@ -130,3 +130,17 @@ def test_a_gzip_bomb_is_inflated_in_pieces(make, data):
         tracemalloc.stop()
     assert rows == 1 << 24
     assert peak < 1 << 23
+
+
+def test_an_unreadable_folder_is_named(make, data, monkeypatch):
+    write(data / "train" / "sub" / "rows", encode([1]))
+    listed = os.listdir
+
+    def refuse(path):
+        if str(path).endswith("sub"):
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(ClientError, match="channel train, folder sub/ can't be read: Permission denied"):
+        numbers(make().epoch(None))

@@ -1,0 +1,106 @@
+"""A job laid out as SageMaker's agent would, and packed."""
+
+import json
+import tarfile
+
+import pytest
+
+from common import manifest
+from common.failures import ClientError
+from local.jobs import ChannelSource, JobSpec, content_type_of, lay_out, pack, unpack_model
+from local.training import with_feature_dim
+
+
+@pytest.fixture
+def data(tmp_path):
+    folder = tmp_path / "data"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("a.csv", "b.csv", "deep/c.csv"):
+        (folder / name).write_text("0,1,2\n")
+    return folder
+
+
+def spec(tmp_path, data, **rest):
+    return JobSpec(
+        manifest=manifest.load("kmeans"),
+        output=tmp_path / "out",
+        hyperparameters={"k": "2"},
+        channels=[ChannelSource("train", str(data))],
+        **rest,
+    )
+
+
+def config(host, name):
+    return json.loads((host.root / "input" / "config" / f"{name}.json").read_text())
+
+
+def test_the_folder_is_that_of_the_contract(tmp_path, data):
+    (host,) = lay_out(spec(tmp_path, data, checkpoints=True), ["algo-1"])
+    assert config(host, "hyperparameters") == {"k": "2"}
+    assert config(host, "inputdataconfig") == {
+        "train": {
+            "TrainingInputMode": "File",
+            "S3DistributionType": "FullyReplicated",
+            "RecordWrapperType": "None",
+            "ContentType": "text/csv",
+        }
+    }
+    assert config(host, "resourceconfig")["current_host"] == "algo-1"
+    assert config(host, "checkpointconfig") == {"LocalPath": "/opt/ml/checkpoints"}
+    assert (host.root / "input" / "data" / "train" / "deep" / "c.csv").read_text() == "0,1,2\n"
+
+
+def test_sharding_divides_files(tmp_path, data):
+    hosts = lay_out(spec(tmp_path, data, host_count=2, distribution="ShardedByS3Key"), ["a", "b"])
+    names = [
+        sorted(path.name for path in (host.root / "input" / "data" / "train").rglob("*.csv"))
+        for host in hosts
+    ]
+    assert names == [["a.csv", "c.csv"], ["b.csv"]]
+
+
+def test_pipe_mode_has_streams_and_no_folder(tmp_path, data):
+    (host,) = lay_out(spec(tmp_path, data, input_mode="Pipe"), ["algo-1"])
+    assert [path.name for path in host.streams["train"]] == ["a.csv", "b.csv", "c.csv"]
+    assert not (host.root / "input" / "data" / "train").exists()
+
+
+def test_hosts_merge_and_the_first_wins(tmp_path, data):
+    job = spec(tmp_path, data, host_count=2)
+    first, second = lay_out(job, ["a", "b"])
+    (first.root / "model" / "model").write_text("first")
+    (second.root / "model" / "model").write_text("second")
+    (second.root / "model" / "part-2").write_text("second")
+    (second.root / "model" / ".x.sagemaker-ignore").write_text("half")
+    made = pack(job, [first, second])
+    assert [path.name for path in made] == ["model.tar.gz"]
+    with tarfile.open(made[0]) as archive:
+        assert sorted(archive.getnames()) == ["model", "part-2"]
+        assert archive.extractfile("model").read() == b"first"
+    assert unpack_model(str(job.output), tmp_path / "m" / "model") == "kmeans"
+    assert (tmp_path / "m" / "model" / "model").read_text() == "first"
+
+
+def test_feature_dim_is_found_as_the_sdk_does(tmp_path, data):
+    assert with_feature_dim(spec(tmp_path, data)).hyperparameters["feature_dim"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.csv", "text/csv"),
+        ("a.csv.gz", "text/csv"),
+        ("a.pbr", "application/x-recordio-protobuf"),
+        ("a.bin", None),
+    ],
+)
+def test_endings_tell_content_types(tmp_path, name, expected):
+    (tmp_path / name).touch()
+    assert content_type_of(tmp_path / name) == expected
+    assert content_type_of(tmp_path) == expected
+
+
+@pytest.mark.parametrize("rest", [{"input_mode": "Stream"}, {"host_count": 0}])
+def test_what_cannot_be_run_is_refused(tmp_path, data, rest):
+    with pytest.raises(ClientError, match="accepted:"):
+        spec(tmp_path, data, **rest)

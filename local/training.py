@@ -14,8 +14,8 @@ from common.failures import ClientError
 from common.formats import Layout, decode
 from local import storage
 from local.feeder import Feeder
-from local.jobs import ChannelSource, Host, JobSpec, content_type_of, lay_out, pack
-from local.runtimes import Runtime
+from local.jobs import ChannelSource, JobSpec, content_type_of, lay_out, pack
+from local.runtimes import Running, Runtime
 from local.watching import watch
 
 
@@ -24,11 +24,21 @@ def train(spec: JobSpec, runtime: Runtime, screen: IO[str]) -> int:
     spec = with_feature_dim(spec)
     spec.output.mkdir(parents=True, exist_ok=True)
     hosts = lay_out(spec, runtime.host_names(spec.host_count))
+    running: list[Running] = []
+
+    def give_up(error: Exception) -> None:
+        # The job would wait for data that don't come; leaving the feeder's block tells why.
+        for host in running:
+            host.stop()
+
     with ExitStack() as stack:
         stack.callback(runtime.close)
         for host in hosts:
-            _feed(stack, host)
-        running = runtime.start(spec.manifest, hosts, spec.environment)
+            for channel, files in host.streams.items():
+                stack.enter_context(
+                    Feeder(host.root / "input" / "data", channel, list(files), on_failure=give_up)
+                )
+        running += runtime.start(spec.manifest, hosts, spec.environment)
         code = watch(running, spec.output / "train.log", screen)
     pack(spec, hosts)
     return code
@@ -39,11 +49,6 @@ def failure(spec: JobSpec) -> str:
     for path in sorted((spec.output / "ml").glob("*/output/failure")):
         return path.read_text("utf-8")
     return f"it left no reason; see {spec.output / 'train.log'}"
-
-
-def _feed(stack: ExitStack, host: Host) -> None:
-    for channel, files in host.streams.items():
-        stack.enter_context(Feeder(host.root / "input" / "data", channel, list(files)))
 
 
 def with_feature_dim(spec: JobSpec) -> JobSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import math
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.batches import CSR, Features, Float32, stack, to_csr
 from common.content_types import CSV, JSON, JSON_LINES, RECORDIO_PROTOBUF, MediaType
@@ -55,26 +57,39 @@ class StandardCodec:
 
     def encode(self, columns: Columns, accept: MediaType) -> bytes:
         """An answer, row by row in the order of the request."""
-        if accept.name == JSON:
-            return json.dumps({self._root: self._items(columns)}).encode()
-        if accept.name == JSON_LINES:
-            return "".join(json.dumps(item) + "\n" for item in self._items(columns)).encode()
+        if accept.name == RECORDIO_PROTOBUF:
+            return encode_records(columns)
         if accept.name == CSV:
-            return _csv(columns)
-        return encode_records(columns)
+            rows = map(",".join, zip(*map(_csv_cells, columns.values()), strict=True))
+            return "".join([f"{row}\n" for row in rows]).encode()
+        names = tuple(columns) if self._keys is None else tuple(key for key in self._keys if key in columns)
+        cells = zip(*[_json_cells(columns[name]) for name in names], strict=True)
+        items = map(_item(names).__mod__, cells)
+        if accept.name == JSON_LINES:
+            return "".join([f"{item}\n" for item in items]).encode()
+        return f'{{"{self._root}": [{", ".join(items)}]}}'.encode()
 
-    def _items(self, columns: Columns) -> list[dict[str, Any]]:
-        names = [name for name in self._keys or columns if name in columns]
-        values = [columns[name].tolist() for name in names]
-        return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+
+@functools.lru_cache(64)
+def _item(names: tuple[str, ...]) -> str:
+    """The JSON object of one row, with %s for each value."""
+    pairs = [json.dumps(name).replace("%", "%%") + ": %s" for name in names]
+    return f"{{{', '.join(pairs)}}}"
 
 
-def _csv(columns: Columns) -> bytes:
-    if not columns:
-        return b""
-    flat = [column.reshape(len(column), -1).tolist() for column in columns.values()]
-    rows = zip(*flat, strict=True)
-    return "".join(",".join(map(repr, itertools.chain.from_iterable(row))) + "\n" for row in rows).encode()
+# A column is written as JSON by one call and cut where its values meet: they are numbers, after all.
+
+
+def _json_cells(column: NDArray[Any]) -> list[str]:
+    """The values of each row as JSON: a number, or a list of them."""
+    if column.ndim == 1:
+        return json.dumps(column.tolist())[1:-1].split(", ")
+    return [f"[{cell}]" for cell in json.dumps(column.tolist())[2:-2].split("], [")]
+
+
+def _csv_cells(column: NDArray[Any]) -> list[str]:
+    """The values of each row as CSV: a number, or as many cells as the list has."""
+    return json.dumps(column.reshape(len(column), -1).tolist(), separators=(",", ":"))[2:-2].split("],[")
 
 
 def _check(features: Features, width: int | None) -> None:
@@ -288,20 +303,14 @@ def _sparse(
         if claimed != wanted:
             reason = "the model takes" if width is not None else f"{where(start)} says"
             raise ClientError(f'"shape" of {where(index)} says {claimed} features; {reason} {wanted}')
-        if not _numbers(values):
+        if not _numbers(values) or max(map(abs, values), default=0) > _LARGEST:
             _refuse(values, f"values of {where(index)}")
-        for place, key in enumerate(keys):
-            if type(key) is not int or not 0 <= key < claimed:
-                raise ClientError(
-                    f"keys[{place}] of {where(index)} is {_value(key)}; "
-                    f"accepted: a whole number from 0 to {claimed - 1}"
-                )
+        if keys and not (set(map(type, keys)) == {int} and min(keys) >= 0 and max(keys) < claimed):
+            _refuse_keys(keys, claimed, where(index))
         if len(set(keys)) != len(keys):
             ordered = sorted(keys)
             twice = next(key for key, following in itertools.pairwise(ordered) if key == following)
             raise ClientError(f"key {twice} appears twice in the keys of {where(index)}")
-        if any(abs(value) > _LARGEST for value in values):
-            _refuse(values, f"values of {where(index)}")
     indptr = np.zeros(len(rows) + 1, np.int64)
     np.cumsum([len(keys) for keys, _, _ in rows], out=indptr[1:])
     return CSR(
@@ -324,6 +333,15 @@ def _refuse(values: Sequence[Any], what: str) -> None:
             raise ClientError(f"value {place} in {what} is {_value(value)}; accepted: a number")
         if abs(value) > _LARGEST:
             raise ClientError(f"value {place} in {what} is too large for a 32-bit float")
+
+
+def _refuse_keys(keys: Sequence[Any], width: int, where: str) -> None:
+    """Raises ClientError for the first of ``keys`` that isn't a column of a row of ``width``, if any."""
+    for place, key in enumerate(keys):
+        if type(key) is not int or not 0 <= key < width:
+            raise ClientError(
+                f"keys[{place}] of {where} is {_value(key)}; accepted: a whole number from 0 to {width - 1}"
+            )
 
 
 _KINDS: dict[type, str] = {

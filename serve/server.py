@@ -59,7 +59,6 @@ class Server(BaseApplication):
 
     def load_config(self) -> None:
         """Called by gunicorn."""
-        scratch = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()
         for name, value in {
             "bind": f"0.0.0.0:{self._settings.port}",
             "workers": 1 if self._settings.multi_model else self._settings.workers,
@@ -70,7 +69,7 @@ class Server(BaseApplication):
             "keepalive": KEEPALIVE,
             "preload_app": True,
             # Heartbeats are a file's time; /opt/ml may be read-only, and a disk may be slow.
-            "worker_tmp_dir": scratch,
+            "worker_tmp_dir": scratch(),
             "logger_class": Log,
             "proc_name": "serve",
             # A process that replaces one that died takes up the models that that one knew.
@@ -100,13 +99,18 @@ class Server(BaseApplication):
             self._registry.forget()
 
 
+def scratch() -> str:
+    """Where small files of a running endpoint go: in memory if possible, since /tmp may be read-only too."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()
+
+
 def application(found: Manifest, chosen: Settings, root: Path) -> tuple[Flask, Registry | None]:
     """The endpoint's app with its model, or with the registry of its models."""
     from serve import app, models
 
     if chosen.multi_model:
         # The name is this process's: endpoints may run side by side.
-        state = Path(tempfile.gettempdir()) / f"algodock-models-{os.getpid()}.json"
+        state = Path(scratch()) / f"algodock-models-{os.getpid()}.json"
         registry = models.Registry(found, root, chosen.model_memory, chosen.max_models, state)
         return app.many(found, chosen, registry), registry
     loaded: models.Model | models.LoadError

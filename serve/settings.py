@@ -23,7 +23,6 @@ class Settings:
     workers: int
     timeout: int  # seconds
     max_payload: int  # bytes
-    batch: bool
     batch_strategy: str
     max_concurrent: int
     default_accept: str | None
@@ -43,7 +42,6 @@ def read(environment: Mapping[str, str]) -> Settings:
         workers=workers,
         timeout=_number(environment, "SAGEMAKER_MODEL_SERVER_TIMEOUT", 60, 1),
         max_payload=max_payload,
-        batch=_flag(environment, "SAGEMAKER_BATCH"),
         batch_strategy=_strategy(environment),
         max_concurrent=_number(environment, "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", 0, 0)
         or min(workers, together),

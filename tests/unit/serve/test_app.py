@@ -157,7 +157,7 @@ def test_payload_limit(client):
         "the payload is larger than 20 bytes, which is all that one may hold",
     )
     large = client(SAGEMAKER_MAX_PAYLOAD_IN_MB="7")
-    body = b"1,2,3\n" * (6291456 // 6 + 1)
+    body = b"1.%s,2,3\n" % (b"0" * 1000) * 6300
     assert invoke(client(), body, CSV).status_code == 413
     assert invoke(large, body, CSV, CSV).status_code == 200
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from serve.server import scratch
+
 PROGRAM = Path(__file__).parent / "program.py"
 ROW = ("POST", "/invocations", "3,4,0.1", {"Content-Type": "text/csv", "Accept": "text/csv"})
 
@@ -201,7 +203,7 @@ def test_many_clients(endpoint):
 def test_models_come_and_go(endpoint, tmp_path, make_model):
     for name in "ab":
         make_model(tmp_path / "models" / name / "model", [[ord(name), 0, 0]])
-    server = endpoint(SAGEMAKER_MULTI_MODEL="true", ALGODOCK_MAX_MODELS="1", TMPDIR=str(tmp_path))
+    server = endpoint(SAGEMAKER_MULTI_MODEL="true", ALGODOCK_MAX_MODELS="1")
     for name in "ab":
         asked = json.dumps({"model_name": name, "url": f"/opt/ml/models/{name}/model"})
         assert server.ask("POST", "/models", asked)[0] == 200
@@ -218,4 +220,4 @@ def test_models_come_and_go(endpoint, tmp_path, make_model):
     assert server.ask("DELETE", "/models/a")[0] == 200
     assert server.ask("GET", "/models/a")[0] == 404
     assert server.end() == 0
-    assert not list(tmp_path.glob("algodock-models-*"))
+    assert not list(Path(scratch()).glob(f"algodock-models-{server.process.pid}*"))

@@ -9,7 +9,7 @@ def test_defaults(monkeypatch):
     found = settings.read({})
     assert (found.port, found.workers, found.timeout) == (8080, 3, 60)
     assert found.max_payload == 6291456
-    assert (found.batch, found.multi_model, found.default_accept) == (False, False, None)
+    assert (found.multi_model, found.default_accept) == (False, None)
     assert (found.max_concurrent, found.batch_strategy) == (3, "MULTI_RECORD")
     assert found.model_memory > 0
 
@@ -31,7 +31,7 @@ def test_values():
     )
     assert (found.port, found.workers, found.timeout) == (8123, 5, 90)
     assert found.max_payload == 20 << 20
-    assert (found.batch, found.batch_strategy, found.max_concurrent) == (True, "SINGLE_RECORD", 2)
+    assert (found.batch_strategy, found.max_concurrent) == ("SINGLE_RECORD", 2)
     assert (found.multi_model, found.max_models, found.model_memory) == (True, 4, 10 << 20)
 
 
@@ -58,7 +58,7 @@ def test_local_mode_gets_the_spelling_that_it_takes():
 
 
 def test_false_is_false():
-    assert not settings.read({"SAGEMAKER_MULTI_MODEL": "false", "SAGEMAKER_BATCH": "0"}).multi_model
+    assert not settings.read({"SAGEMAKER_MULTI_MODEL": "false"}).multi_model
 
 
 @pytest.mark.parametrize(

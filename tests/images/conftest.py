@@ -1,0 +1,428 @@
+"""Real images in a real Docker engine: jobs and endpoints as containers (docs/docker.md)."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# Which images to build and try; "all" stands for every one below.
+IMAGES = os.environ.get("ALGODOCK_IMAGES", "kmeans").replace(",", " ").split()
+FEATURES = 4
+CLASSES = 3
+BATCH = 500  # rows; the data's length, and a batch's
+
+
+@dataclass(frozen=True)
+class Case:
+    """How an algorithm is tried on the rows of ``rows()``."""
+
+    hyperparameters: dict[str, Any]
+    wrong: dict[str, Any]  # a user's mistake
+    labelled: bool = True
+    root: str = "predictions"
+    # What makes a File job so long that it must be stopped; None: it gets an endless Pipe.
+    endless: dict[str, Any] | None = None
+
+    @property
+    def content_type(self) -> str:
+        return "text/csv" if self.labelled else "text/csv;label_size=0"
+
+
+CASES = {
+    "kmeans": Case({"k": CLASSES, "feature_dim": FEATURES}, {"k": 0}, labelled=False),
+    "pca": Case(
+        {"feature_dim": FEATURES, "num_components": 2, "mini_batch_size": BATCH},
+        {"num_components": 0},
+        labelled=False,
+        root="projections",
+    ),
+    "knn": Case(
+        {"feature_dim": FEATURES, "k": 5, "sample_size": 300, "predictor_type": "classifier"}, {"k": 0}
+    ),
+    "linear-learner": Case(
+        {
+            "predictor_type": "multiclass_classifier",
+            "num_classes": CLASSES,
+            "feature_dim": FEATURES,
+            "mini_batch_size": 100,
+            "epochs": 2,
+        },
+        {"epochs": 0},
+    ),
+    "xgboost": Case(
+        {"objective": "multi:softmax", "num_class": CLASSES, "num_round": 5},
+        {"num_round": 0},
+        endless={"num_round": 1_000_000},
+    ),
+}
+
+
+def rows(count: int = BATCH, labelled: bool = True, seed: int = 0) -> bytes:
+    """CSV rows of three far-apart classes, the label first."""
+    source = random.Random(seed)
+    lines = []
+    for _ in range(count):
+        label = source.randrange(CLASSES)
+        values = [f"{source.gauss(10 * label, 1):.3f}" for _ in range(FEATURES)]
+        lines.append(",".join([str(label), *values] if labelled else values))
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def call(*command: str | Path, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Runs a command and returns it with both of its outputs in ``stdout``."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **options,
+    )
+    assert not check or done.returncode == 0, f"{command}\n{done.stdout}"
+    return done
+
+
+@cache
+def missing() -> str:
+    """Why there is no Docker engine, or nothing."""
+    if not shutil.which("docker"):
+        return "no docker command is installed"
+    answer = call("docker", "version", "--format", "{{.Server.Version}}", check=False)
+    return "" if answer.returncode == 0 else f"no Docker engine answers: {answer.stdout.strip()[-200:]}"
+
+
+@cache
+def compose_command() -> list[str]:
+    """Version 2 of compose if there is one, else version 1."""
+    if call("docker", "compose", "version", check=False).returncode == 0:
+        return ["docker", "compose"]
+    return ["docker-compose"] if shutil.which("docker-compose") else []
+
+
+@cache
+def built(algorithm: str) -> str:
+    """Builds the CPU image of an algorithm, exactly as people do, and returns its name."""
+    # The environment these tests run in is set up already.
+    call("make", "-o", ".venv/ready", "image", f"ALGORITHM={algorithm}", "DEVICES=cpu", cwd=ROOT)
+    return f"algodock/{algorithm}:cpu"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "algorithm" in metafunc.fixturenames:
+        names = list(CASES) if IMAGES == ["all"] else IMAGES
+        metafunc.parametrize("algorithm", names, scope="session")
+
+
+@pytest.fixture(autouse=True)
+def engine() -> None:
+    if missing():
+        pytest.skip(missing())
+
+
+@pytest.fixture(scope="session", name="run")
+def _run() -> Callable[..., subprocess.CompletedProcess[str]]:
+    return call
+
+
+@pytest.fixture(scope="session")
+def case(algorithm: str) -> Case:
+    return CASES[algorithm]
+
+
+@pytest.fixture(scope="session")
+def image(algorithm: str) -> str:
+    if missing():
+        pytest.skip(missing())
+    return built(algorithm)
+
+
+@dataclass
+class Container:
+    """A container that was started."""
+
+    name: str
+
+    def wait(self, seconds: float = 120) -> int:
+        """The exit code, once it ends."""
+        return int(call("docker", "wait", self.name, timeout=seconds).stdout)
+
+    def stop(self, seconds: int) -> int:
+        """How SageMaker ends a job: SIGTERM, then SIGKILL after so many seconds. Returns the exit code."""
+        call("docker", "stop", "-t", str(seconds), self.name)
+        return self.wait()
+
+    @property
+    def running(self) -> bool:
+        return call("docker", "inspect", "-f", "{{.State.Running}}", self.name).stdout.strip() == "true"
+
+    @property
+    def log(self) -> str:
+        return call("docker", "logs", self.name).stdout
+
+
+@dataclass
+class Endpoint:
+    """An endpoint on a port of this machine."""
+
+    port: int
+    container: Container | None = None
+
+    @property
+    def log(self) -> str:
+        return self.container.log if self.container else ""
+
+    def wait(self, seconds: float = 60) -> Endpoint:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            with suppress(OSError, http.client.HTTPException):
+                if self.request("GET", "/ping")[0] == 200:
+                    return self
+            time.sleep(0.1)
+        raise AssertionError(f"the endpoint did not come up: {self.log}")
+
+    def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def answers(self, case: Case, count: int = 20) -> list[Any]:
+        """Sends rows and returns as many answers; each class of rows has an answer of its own."""
+        body = rows(count, labelled=False, seed=1)
+        status, content = self.request(
+            "POST", "/invocations", body, Content_Type="text/csv", Accept="application/json"
+        )
+        assert status == 200, content
+        found = json.loads(content)[case.root]
+        assert len(found) == count
+        labels = [int(line[:1]) for line in rows(count, labelled=True, seed=1).splitlines()]
+        for key in ("closest_cluster", "predicted_label", "score"):
+            if isinstance(found[0].get(key), float | int):
+                pairs = {(label, answer[key]) for label, answer in zip(labels, found, strict=True)}
+                assert len(pairs) == CLASSES, (pairs, key)
+                break
+        return found
+
+
+@dataclass
+class Job:
+    """A folder that stands for /opt/ml, and containers that get it."""
+
+    root: Path
+    start: Callable[..., Container]
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
+    channels: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def lay_out(self, case: Case, mode: str = "File", **hyperparameters: Any) -> Job:
+        """Writes what SageMaker's agent would: the config files, and a File channel's data."""
+        self.hyperparameters = {**case.hyperparameters, **hyperparameters}
+        self.channels = {"train": {"TrainingInputMode": mode, "ContentType": case.content_type}}
+        for folder in ("input/config", "input/data", "model", "output"):
+            (self.root / folder).mkdir(parents=True, exist_ok=True)
+        config = self.root / "input" / "config"
+        config.joinpath("inputdataconfig.json").write_text(json.dumps(self.channels))
+        config.joinpath("hyperparameters.json").write_text(
+            json.dumps({name: str(value) for name, value in self.hyperparameters.items()})
+        )
+        if mode == "File":
+            (self.root / "input" / "data" / "train").mkdir(exist_ok=True)
+            (self.root / "input" / "data" / "train" / "rows.csv").write_bytes(rows(labelled=case.labelled))
+        return self
+
+    def train(self, image: str, *options: str) -> Container:
+        return self.start(image, "-v", f"{self.root}:/opt/ml", *options, program="train")
+
+    def feed(self, container: Container, case: Case, endless: bool = False) -> None:
+        """Plays SageMaker's agent in Pipe mode: one FIFO an epoch, or a first epoch without an end."""
+        threading.Thread(target=self._feed, args=(container, case, endless), daemon=True).start()
+
+    def _feed(self, container: Container, case: Case, endless: bool) -> None:
+        data = rows(labelled=case.labelled)
+        for epoch in range(100):
+            path = self.root / "input" / "data" / f"train_{epoch}"
+            os.mkfifo(path)
+            path.chmod(0o666)
+            with suppress(BrokenPipeError), open(path, "wb", buffering=0) as fifo:
+                fifo.write(data)
+                while endless:
+                    time.sleep(0.01)
+                    fifo.write(data)
+            path.unlink()
+
+    @property
+    def failure(self) -> str:
+        path = self.root / "output" / "failure"
+        return path.read_text() if path.exists() else ""
+
+    @property
+    def model(self) -> set[str]:
+        return {path.name for path in (self.root / "model").iterdir()}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def containers() -> Iterator[Callable[..., Container]]:
+    """Starts containers, and removes them afterwards."""
+    started: list[Container] = []
+
+    def start(image: str, *options: str, program: str) -> Container:
+        name = call("docker", "run", "--detach", *options, image, program).stdout.strip()
+        started.append(Container(name))
+        return started[-1]
+
+    yield start
+    for container in started:
+        call("docker", "rm", "--force", container.name)
+
+
+@pytest.fixture
+def job(containers: Callable[..., Container]) -> Iterator[Job]:
+    """An empty job, in a folder that containers of any user may write."""
+    with tempfile.TemporaryDirectory(prefix="algodock-") as folder:
+        Path(folder).chmod(0o777)
+        yield Job(Path(folder), containers)
+
+
+@pytest.fixture
+def compose(job: Job, algorithm: str) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+    """The project's docker-compose.yml on the job's folder, by version 2 of compose or version 1."""
+    command = compose_command()
+    if not command:
+        pytest.skip("neither docker compose nor docker-compose is installed")
+    project = f"algodock-test-{os.getpid()}"
+
+    def do(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        settings = {"ALGORITHM": algorithm, "ML": str(job.root), "COMPOSE_PROJECT_NAME": project}
+        return call(*command, *arguments, cwd=ROOT, env={**os.environ, **settings, **environment})
+
+    yield do
+    do("--profile", "endpoint", "down", "--volumes")
+
+
+@pytest.fixture
+def trained(image: str, case: Case, job: Job) -> Job:
+    """A job that has trained."""
+    container = job.lay_out(case).train(image)
+    assert container.wait() == 0, container.log
+    return job
+
+
+@pytest.fixture
+def endpoint(containers: Callable[..., Container]) -> Callable[..., Endpoint]:
+    """Starts endpoints: ``endpoint(image, job.root)``."""
+
+    def start(image: str, root: Path, *options: str, inside: int = 8080) -> Endpoint:
+        port = free_port()
+        container = containers(
+            image, "-v", f"{root}:/opt/ml", "-p", f"127.0.0.1:{port}:{inside}", *options, program="serve"
+        )
+        return Endpoint(port, container).wait()
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def port() -> Callable[[], int]:
+    return free_port
+
+
+@pytest.fixture
+def answering() -> Callable[[int], Endpoint]:
+    """An endpoint that something else started on this port."""
+    return lambda port: Endpoint(port).wait()
+
+
+@cache
+def environment(version: int) -> Path | str:
+    """Python with the SageMaker SDK of that major version, or why there is none.
+
+    It outlives the tests: the SDK is heavy.
+    """
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "algodock"
+    folder = Path(os.environ.get("ALGODOCK_SDK_ENVS", default)) / f"sagemaker-{version}"
+    python = folder / "bin" / "python"
+    if (folder / "ready").exists():
+        return python
+    shutil.rmtree(folder, ignore_errors=True)
+    call(sys.executable, "-m", "venv", folder)
+    wanted = f"sagemaker>={version},<{version + 1}"
+    done = call(python, "-m", "pip", "install", "--quiet", "--only-binary=:all:", wanted, check=False)
+    if done.returncode:
+        return f"the SageMaker SDK v{version} can't be installed: {done.stdout[-500:]}"
+    (folder / "ready").touch()
+    return python
+
+
+@pytest.fixture
+def sdk(job: Job, image: str, case: Case) -> Callable[[int], dict[str, Any]]:
+    """Runs tests/images/sdk_v<version>.py on the image, and returns what it found."""
+
+    def drive(version: int) -> dict[str, Any]:
+        python = environment(version)
+        if isinstance(python, str):
+            pytest.skip(python)
+        if not (
+            shutil.which("docker-compose")
+            or call("docker", "compose", "version", check=False).returncode == 0
+        ):
+            pytest.skip(
+                "the SDK's local mode needs docker compose or docker-compose, and neither is installed"
+            )
+        settings = {
+            "image": image,
+            "folder": str(job.root),
+            "content_type": case.content_type,
+            "hyperparameters": case.hyperparameters,
+            "rows": rows(20, labelled=False, seed=1).decode(),
+            "port": free_port(),
+        }
+        # Neither the developer's account nor telemetry: local mode needs none.
+        config = job.root / "sdk.yaml"
+        config.write_text(
+            "SchemaVersion: '1.0'\nSageMaker: {PythonSDK: {Modules: {TelemetryOptOut: true}}}\n"
+        )
+        (job.root / "data").mkdir()
+        (job.root / "data" / "rows.csv").write_bytes(rows(labelled=case.labelled))
+        script = Path(__file__).with_name(f"sdk_v{version}.py")
+        log = call(
+            python,
+            script,
+            json.dumps(settings),
+            env={
+                **os.environ,
+                "AWS_ACCESS_KEY_ID": "none",
+                "AWS_SECRET_ACCESS_KEY": "none",
+                "AWS_DEFAULT_REGION": "us-east-1",
+                "AWS_EC2_METADATA_DISABLED": "true",
+                "SAGEMAKER_USER_CONFIG_OVERRIDE": str(config),
+            },
+            timeout=300,
+        ).stdout
+        return {"log": log, **json.loads((job.root / "found.json").read_text())}
+
+    return drive

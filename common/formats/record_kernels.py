@@ -54,12 +54,12 @@ _VARINT, _EIGHT, _DELIMITED, _GROUP, _END_GROUP, _FOUR = range(6)  # wire types
 @compiled
 def _varint(data: Any, at: int, stop: int) -> Any:
     """A variable-length integer as an int64 (bit 63 is its sign) and where it ends, -1 if nowhere."""
-    if at < stop and data[at] < 128:
-        return np.int64(data[at]), at + 1
+    if at < stop and data[np.uint64(at)] < 128:
+        return np.int64(data[np.uint64(at)]), at + 1
     value = np.int64(0)
     shift = 0
     while at < stop and shift < 70:
-        byte = np.int64(data[at])
+        byte = np.int64(data[np.uint64(at)])
         at += 1
         if shift == 63 and byte > 1:
             return value, -1
@@ -137,13 +137,44 @@ def _after_group(data: Any, at: int, stop: int, number: int) -> int:
 
 @compiled
 def _word(data: Any, at: int) -> Any:
-    """Four bytes as a uint32."""
-    return np.uint32(
-        np.uint32(data[at])
-        | np.uint32(data[at + 1]) << np.uint32(8)
-        | np.uint32(data[at + 2]) << np.uint32(16)
-        | np.uint32(data[at + 3]) << np.uint32(24)
-    )
+    """Four bytes as a uint32, which compiles to one load: an unsigned place does not count from the end."""
+    place = np.uint64(at)
+    word = np.uint32(data[place])
+    word |= np.uint32(data[place + np.uint64(1)]) << np.uint32(8)
+    word |= np.uint32(data[place + np.uint64(2)]) << np.uint32(16)
+    word |= np.uint32(data[place + np.uint64(3)]) << np.uint32(24)
+    return np.uint32(word)
+
+
+@compiled
+def _integers(data: Any, at: int, end: int, room: Any, filled: int) -> Any:
+    """Appends variable-length integers to ``room``: (how far it is filled, -1 if malformed, -2 if full).
+
+    Up to four bytes, which is what keys mostly take, are read at once without a branch for how many they are.
+    """
+    while at < end:
+        if filled == len(room):
+            return -2
+        if end - at >= 4:
+            word = np.uint64(_word(data, at))
+            stops = ~word & np.uint64(0x80808080)
+            if stops != 0:
+                last = stops & (~stops + np.uint64(1))  # the mark of the first byte that ends a number
+                word &= last - np.uint64(1)
+                value = word & np.uint64(0x7F)
+                value |= (word >> np.uint64(1)) & np.uint64(0x3F80)
+                value |= (word >> np.uint64(2)) & np.uint64(0x1FC000)
+                value |= (word >> np.uint64(3)) & np.uint64(0xFE00000)
+                room[np.uint64(filled)] = np.int64(value)
+                filled += 1
+                at += 1 + (last > 0x80) + (last > 0x8000) + (last > 0x800000)
+                continue
+        key, at = _varint(data, at, end)
+        if at < 0:
+            return -1
+        room[np.uint64(filled)] = key
+        filled += 1
+    return filled
 
 
 @compiled
@@ -158,7 +189,7 @@ def _values(data: Any, at: int, end: int, kind: int, values: Any, tensor: Any) -
             return FULL
         words = values.view(np.uint32)
         for index in range(count):
-            words[filled + index] = _word(data, at + 4 * index)
+            words[np.uint64(filled + index)] = _word(data, at + 4 * index)
         tensor[_VALUES] = filled + count
     elif kind == _FLOAT64:
         count = (end - at) >> 3
@@ -171,7 +202,7 @@ def _values(data: Any, at: int, end: int, kind: int, values: Any, tensor: Any) -
         for index in range(count):
             pair[0] = _word(data, at + 8 * index)
             pair[1] = _word(data, at + 8 * index + 4)
-            values[filled + index] = number[0]
+            values[np.uint64(filled + index)] = number[0]
         tensor[_VALUES] = filled + count
     else:
         while at < end:
@@ -199,16 +230,9 @@ def _tensor(data: Any, at: int, stop: int, kind: int, values: Any, keys: Any, te
             if problem != MORE:
                 return problem
         elif number == 2 and (wire == _DELIMITED or wire == _VARINT):
-            filled = tensor[_KEYS]
-            place = at
-            while place < end:
-                key, place = _varint(data, place, end)
-                if place < 0:
-                    return MALFORMED
-                if filled == len(keys):
-                    return FULL
-                keys[filled] = key
-                filled += 1
+            filled = _integers(data, at, end, keys, tensor[_KEYS])
+            if filled < 0:
+                return MALFORMED if filled == -1 else FULL
             tensor[_KEYS] = filled
         elif number == 3 and (wire == _DELIMITED or wire == _VARINT):
             place = at
@@ -424,12 +448,18 @@ def _check(features: Any, label: Any, label_size: int, feature_dim: int, keys: A
     largest = state[LARGEST]
     if shaped:
         largest = max(largest, size - 1)
+    lowest, highest = np.int64(0), np.int64(-1)
     for place in range(base, base + count):
-        key = keys[place]
-        if key < 0 or key >= limit:
-            state[DETAIL] = key
-            state[OTHER] = limit
-            return KEY
-        largest = max(largest, key)
+        key = keys[np.uint64(place)]
+        lowest = min(lowest, key)
+        highest = max(highest, key)
+    if lowest < 0 or highest >= limit:
+        place = base
+        while 0 <= keys[place] < limit:
+            place += 1
+        state[DETAIL] = keys[place]
+        state[OTHER] = limit
+        return KEY
+    largest = max(largest, highest)
     state[LARGEST] = largest
     return MORE

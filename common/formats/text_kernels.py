@@ -24,10 +24,77 @@ _FAR = 290
 _POWERS = np.array([float(f"1e{power}") for power in range(-_FAR, _FAR + 1)])
 _EXACT = 22  # 10**22 is the largest power of ten that a double holds exactly
 _EXACT_MANTISSA = 1 << 53
-_MORE_DIGITS = ((1 << 63) - 10) // 10  # another digit still fits into an int64
+_ROOM_FOR_ONE = ((1 << 63) - 10) // 10  # another digit still fits into an int64
+_ROOM_FOR_EIGHT = 10**10
+_FARTHER = 10**12  # no line is long enough for digits to make up for such a power
+_TENS = np.array([10**count for count in range(9)], np.int64)
+
+# Eight bytes at a time.
+_ZEROS = np.uint64(0x3030303030303030)
+_ABOVE_NINE = np.uint64(0x7676767676767676)  # added to 10 and more gives the highest bit
+_HIGH_BITS = np.uint64(0x8080808080808080)
+_BYTE_NUMBERS = np.uint64(0x0001020304050607)
 _SLACK = 1e-14  # far above the error of two roundings and a power, far below half a float32 unit
 _LEAST_NORMAL = 1.2e-38
 _ROUNDS_TO_ZERO = 1e-46
+
+
+@compiled
+def _byte(data: Any, at: int) -> Any:
+    """The byte at ``at``; unsigned, or numba would look whether the place counts from the end."""
+    return np.int64(data[np.uint64(at)])
+
+
+@compiled
+def _eight(data: Any, at: int) -> Any:
+    """Eight bytes as a little-endian uint64, which compiles to one load."""
+    place = np.uint64(at)
+    word = np.uint64(data[place])
+    word |= np.uint64(data[place + np.uint64(1)]) << np.uint64(8)
+    word |= np.uint64(data[place + np.uint64(2)]) << np.uint64(16)
+    word |= np.uint64(data[place + np.uint64(3)]) << np.uint64(24)
+    word |= np.uint64(data[place + np.uint64(4)]) << np.uint64(32)
+    word |= np.uint64(data[place + np.uint64(5)]) << np.uint64(40)
+    word |= np.uint64(data[place + np.uint64(6)]) << np.uint64(48)
+    word |= np.uint64(data[place + np.uint64(7)]) << np.uint64(56)
+    return word
+
+
+@compiled
+def _digits(data: Any, at: int, mantissa: int) -> Any:
+    """Appends the digits from ``at`` on to a mantissa: (mantissa, where they end, how many did not fit).
+
+    Eight at a time without a branch for how many there are, for no branch can be foretold in such data.
+    """
+    while mantissa < _ROOM_FOR_EIGHT:
+        word = _eight(data, at) ^ _ZEROS
+        # The highest bit of each byte that is no digit, from the first of them on.
+        others = (word | (word + _ABOVE_NINE)) & _HIGH_BITS
+        count = np.int64(8)
+        if others != 0:
+            first = others & (~others + np.uint64(1))
+            place = ((first >> np.uint64(7)) * _BYTE_NUMBERS) >> np.uint64(56)
+            count = np.int64(place)
+            # Zeros in front of the digits stand in for what is behind them.
+            word = (word << ((np.uint64(7) - place) * np.uint64(8))) << np.uint64(8)
+        # Digits to pairs, pairs to fours, and those to all eight: the first digit is the lowest byte.
+        word = (word * np.uint64(10) + (word >> np.uint64(8))) & np.uint64(0x00FF00FF00FF00FF)
+        word = (word * np.uint64(100) + (word >> np.uint64(16))) & np.uint64(0x0000FFFF0000FFFF)
+        word = (word * np.uint64(10000) + (word >> np.uint64(32))) & np.uint64(0x00000000FFFFFFFF)
+        mantissa = mantissa * _TENS[count] + np.int64(word)
+        at += count
+        if count < 8:
+            return mantissa, at, np.int64(0)
+    dropped = np.int64(0)
+    digit = _byte(data, at) - ZERO
+    while 0 <= digit <= 9:
+        if mantissa < _ROOM_FOR_ONE:
+            mantissa = mantissa * 10 + digit
+        else:
+            dropped += 1
+        at += 1
+        digit = _byte(data, at) - ZERO
+    return mantissa, at, dropped
 
 
 @compiled
@@ -36,50 +103,34 @@ def _number(data: Any, at: int) -> Any:
 
     The value is the one that rounding the decimal to a double and that to a float32 gives.
     """
-    negative = data[at] == MINUS
-    if negative or data[at] == PLUS:
+    sign = _byte(data, at)
+    negative = sign == MINUS
+    if negative or sign == PLUS:
         at += 1
-    mantissa = np.int64(0)
-    exponent = np.int64(0)
     start = at
-    digit = np.int64(data[at]) - ZERO
-    while 0 <= digit <= 9:
-        if mantissa < _MORE_DIGITS:
-            mantissa = mantissa * 10 + digit
-        else:
-            exponent += 1
-        at += 1
-        digit = np.int64(data[at]) - ZERO
-    digits = at - start
-    if data[at] == POINT:
+    mantissa, at, exponent = _digits(data, at, np.int64(0))
+    count = at - start
+    if _byte(data, at) == POINT:
         at += 1
         start = at
-        digit = np.int64(data[at]) - ZERO
-        while 0 <= digit <= 9:
-            if mantissa < _MORE_DIGITS:
-                mantissa = mantissa * 10 + digit
-                exponent -= 1
-            at += 1
-            digit = np.int64(data[at]) - ZERO
-        digits += at - start
-    if digits == 0:
+        mantissa, at, dropped = _digits(data, at, mantissa)
+        count += at - start
+        exponent += dropped - (at - start)
+    if count == 0:
         return _word(data, at, negative)
-    if data[at] | 32 == 101:  # e or E
+    if _byte(data, at) | 32 == 101:  # e or E
         at += 1
-        down = data[at] == MINUS
-        if down or data[at] == PLUS:
+        sign = _byte(data, at)
+        if sign == MINUS or sign == PLUS:
             at += 1
-        power = np.int64(0)
         start = at
-        digit = np.int64(data[at]) - ZERO
-        while 0 <= digit <= 9:
-            if power < 100000:
-                power = power * 10 + digit
-            at += 1
-            digit = np.int64(data[at]) - ZERO
+        power, at, dropped = _digits(data, at, np.int64(0))
         if at == start:
             return 0.0, at, False
-        exponent += -power if down else power
+        if dropped:
+            power = np.int64(_FARTHER)
+        power = min(power, np.int64(_FARTHER))
+        exponent += -power if sign == MINUS else power
     value = float(mantissa)
     certain = True
     if mantissa < _EXACT_MANTISSA and -_EXACT <= exponent <= _EXACT:
@@ -102,13 +153,13 @@ def _number(data: Any, at: int) -> Any:
 @compiled
 def _word(data: Any, at: int, negative: bool) -> Any:
     """Reads nan, inf or infinity in any case, as ``_number`` does."""
-    if data[at] | 32 == 110 and data[at + 1] | 32 == 97 and data[at + 2] | 32 == 110:
+    if _byte(data, at) | 32 == 110 and _byte(data, at + 1) | 32 == 97 and _byte(data, at + 2) | 32 == 110:
         return np.nan, at + 3, True
-    if data[at] | 32 == 105 and data[at + 1] | 32 == 110 and data[at + 2] | 32 == 102:
+    if _byte(data, at) | 32 == 105 and _byte(data, at + 1) | 32 == 110 and _byte(data, at + 2) | 32 == 102:
         at += 3
         rest = (105, 110, 105, 116, 121)
         same = 0
-        while same < 5 and data[at + same] | 32 == rest[same]:
+        while same < 5 and _byte(data, at + same) | 32 == rest[same]:
             same += 1
         if same == 5:
             at += 5
@@ -119,7 +170,7 @@ def _word(data: Any, at: int, negative: bool) -> Any:
 @compiled
 def _after_line(data: Any, at: int) -> int:
     """Where the next line begins, ``at`` being where this one's end is."""
-    if data[at] == CR and data[at + 1] == LF:
+    if _byte(data, at) == CR and _byte(data, at + 1) == LF:
         return at + 2
     return at + 1
 
@@ -129,7 +180,7 @@ def count_line_ends(data: Any, start: int, stop: int) -> int:
     """How many LF and CR there are: at least as many as lines end."""
     count = 0
     for at in range(start, stop):
-        count += data[at] == LF or data[at] == CR
+        count += _byte(data, at) == LF or _byte(data, at) == CR
     return count
 
 
@@ -138,7 +189,7 @@ def count_bytes(data: Any, start: int, stop: int, wanted: int) -> int:
     """How many bytes are ``wanted``."""
     count = 0
     for at in range(start, stop):
-        count += data[at] == wanted
+        count += _byte(data, at) == wanted
     return count
 
 
@@ -160,20 +211,20 @@ def csv_rows(
     runs = delimiter == SPACE  # blanks separate, any number of them
     while at < stop:
         line = at
-        while data[at] == blank or data[at] == tab:
+        while _byte(data, at) == blank or _byte(data, at) == tab:
             at += 1
-        if data[at] == LF or data[at] == CR:
+        if _byte(data, at) == LF or _byte(data, at) == CR:
             at = _after_line(data, at)
             lines += 1
             continue
         column = 0
         while True:
-            quoted = data[at] == QUOTE
+            quoted = _byte(data, at) == QUOTE
             if quoted:
                 at += 1
-                while data[at] == SPACE or data[at] == TAB:
+                while _byte(data, at) == SPACE or _byte(data, at) == TAB:
                     at += 1
-            byte = data[at]
+            byte = _byte(data, at)
             if not quoted and (byte == delimiter or byte == LF or byte == CR):
                 if not missing or column < leading:
                     return line, row, lines
@@ -183,9 +234,9 @@ def csv_rows(
                 if not certain:
                     return line, row, lines
                 if quoted:
-                    while data[at] == SPACE or data[at] == TAB:
+                    while _byte(data, at) == SPACE or _byte(data, at) == TAB:
                         at += 1
-                    if data[at] != QUOTE:
+                    if _byte(data, at) != QUOTE:
                         return line, row, lines
                     at += 1
             if column < leading:
@@ -196,9 +247,9 @@ def csv_rows(
                 return line, row, lines
             column += 1
             gap = at
-            while data[at] == blank or data[at] == tab:
+            while _byte(data, at) == blank or _byte(data, at) == tab:
                 at += 1
-            byte = data[at]
+            byte = _byte(data, at)
             if byte == LF or byte == CR:
                 break
             if runs:
@@ -206,7 +257,7 @@ def csv_rows(
                     return line, row, lines
             elif byte == delimiter:
                 at += 1
-                while data[at] == blank or data[at] == tab:
+                while _byte(data, at) == blank or _byte(data, at) == tab:
                     at += 1
             else:
                 return line, row, lines
@@ -244,13 +295,13 @@ def libsvm_rows(
     while at < stop:
         line = at
         found: Any = largest
-        while data[at] == SPACE or data[at] == TAB:
+        while _byte(data, at) == SPACE or _byte(data, at) == TAB:
             at += 1
-        byte = data[at]
+        byte = _byte(data, at)
         if byte == HASH:
-            while data[at] != LF and data[at] != CR:
+            while _byte(data, at) != LF and _byte(data, at) != CR:
                 at += 1
-            byte = data[at]
+            byte = _byte(data, at)
         if byte == LF or byte == CR:
             at = _after_line(data, at)
             lines += 1
@@ -259,7 +310,7 @@ def libsvm_rows(
         first = True
         while True:
             value, after, certain = _number(data, at)
-            byte = data[after]
+            byte = _byte(data, after)
             if not certain:
                 return line, row, lines, largest
             if first and (labelled or byte != COLON):
@@ -274,11 +325,11 @@ def libsvm_rows(
             else:
                 index = np.int64(0)
                 start = at
-                digit = np.int64(data[at]) - ZERO
+                digit = np.int64(_byte(data, at)) - ZERO
                 while 0 <= digit <= 9 and at - start < 18:
                     index = index * 10 + digit
                     at += 1
-                    digit = np.int64(data[at]) - ZERO
+                    digit = np.int64(_byte(data, at)) - ZERO
                 if at == start or at != after or byte != COLON or index >= limit:
                     return line, row, lines, largest
                 value, after, certain = _number(data, at + 1)
@@ -291,13 +342,13 @@ def libsvm_rows(
                     found = index
             first = False
             at = after
-            byte = data[at]
-            while data[at] == SPACE or data[at] == TAB:
+            byte = _byte(data, at)
+            while _byte(data, at) == SPACE or _byte(data, at) == TAB:
                 at += 1
-            if data[at] == HASH:
-                while data[at] != LF and data[at] != CR:
+            if _byte(data, at) == HASH:
+                while _byte(data, at) != LF and _byte(data, at) != CR:
                     at += 1
-            if data[at] == LF or data[at] == CR:
+            if _byte(data, at) == LF or _byte(data, at) == CR:
                 break
             if byte != SPACE and byte != TAB:
                 return line, row, lines, largest

@@ -82,14 +82,14 @@ def _item(names: tuple[str, ...]) -> str:
 
 def _json_cells(column: NDArray[Any]) -> list[str]:
     """The values of each row as JSON: a number, or a list of them."""
-    if column.ndim == 1:
-        return json.dumps(column.tolist())[1:-1].split(", ")
-    return [f"[{cell}]" for cell in json.dumps(column.tolist())[2:-2].split("], [")]
+    text = json.dumps(column.tolist())
+    return text[1:-1].split(", ") if column.ndim == 1 else [f"[{cell}]" for cell in text[2:-2].split("], [")]
 
 
 def _csv_cells(column: NDArray[Any]) -> list[str]:
     """The values of each row as CSV: a number, or as many cells as the list has."""
-    return json.dumps(column.reshape(len(column), -1).tolist(), separators=(",", ":"))[2:-2].split("],[")
+    text = json.dumps(column.tolist(), separators=(",", ":"))
+    return text[1:-1].split(",") if column.ndim == 1 else text[2:-2].split("],[")
 
 
 def _check(features: Features, width: int | None) -> None:

@@ -2,7 +2,7 @@
 
 ``|x - c|^2 = |x|^2 - 2 x.c + |c|^2``, and ``|x|^2`` is the same for all centers, so the nearest center is the
 smallest entry of a matrix product. Points and centers are taken relative to the mean of the centers first:
-far from the origin the product's float32 digits would cancel.
+far from the origin the product's float32 digits would cancel. Sparse points stay where they are, at zero.
 """
 
 from __future__ import annotations
@@ -15,13 +15,21 @@ from common.batches import CSR, Features, Float32, Int64
 # Floats of a block's largest matrix: 1 MB, which an L2 cache holds.
 _BLOCK = 1 << 18
 _FEWEST_ROWS, _MOST_ROWS = 64, 1024
+# Of sparse points with a larger share of nonzero values, dense blocks are faster.
+_SPARSE = 0.2
 
 
 class Prepared:
-    """Centers made ready to be compared with points. ``centers`` is (K, d), K and d at least 1."""
+    """Centers made ready to be compared with points. ``centers`` is (K, d), K and d at least 1.
 
-    def __init__(self, centers: NDArray[np.floating]) -> None:
+    With ``sparse`` the origin is zero and points are CSR matrices; otherwise they may be, and become dense.
+    """
+
+    def __init__(self, centers: NDArray[np.floating], *, sparse: bool = False) -> None:
+        self.sparse = sparse
         self.origin: Float32 = centers.mean(axis=0).astype(np.float32)
+        if sparse:
+            self.origin[:] = 0
         self.shifted: Float32 = (centers - self.origin).astype(np.float32)
         squares = np.einsum("ij,ij->i", self.shifted, self.shifted, dtype=np.float64)
         # One more row for |c|^2, to be met by a column of ones in the points: the product is then whole.
@@ -56,6 +64,14 @@ class Prepared:
         difference = relative[:, :-1] - self.shifted[labels]
         return np.einsum("ij,ij->i", difference, difference)
 
+    def sparse_products(self, points: CSR) -> Float32:
+        """What the nearest center has the smallest of, ``|c|^2 - 2 x.c``, of (n, d) points: (n, K)."""
+        from containers.kmeans.kernels import multiply
+
+        products = np.repeat(self.product[-1:], len(points), axis=0)
+        multiply(points.values, points.indices, points.indptr, self.product, products)
+        return products
+
 
 def nearest(points: Features, prepared: Prepared) -> tuple[Int64, Float32]:
     """The nearest center of each point and the squared distance to it: (n,) int64 and (n,) float32.
@@ -64,8 +80,28 @@ def nearest(points: Features, prepared: Prepared) -> tuple[Int64, Float32]:
     """
     rows = prepared.block_rows
     if len(points) <= rows:
-        relative = prepared.relative(points)
-        labels = prepared.labels(relative)
-        return labels, prepared.squared(relative, labels)
-    found = [nearest(points[start : start + rows], prepared) for start in range(0, len(points), rows)]
+        return _nearest(points, prepared)
+    found = [_nearest(points[start : start + rows], prepared) for start in range(0, len(points), rows)]
     return np.concatenate([labels for labels, _ in found]), np.concatenate([squared for _, squared in found])
+
+
+def _nearest(points: Features, prepared: Prepared) -> tuple[Int64, Float32]:
+    if prepared.sparse and isinstance(points, CSR):
+        products = prepared.sparse_products(points)
+        return products.argmin(axis=1), np.maximum(products.min(axis=1) + squares(points), 0)
+    relative = prepared.relative(points)
+    labels = prepared.labels(relative)
+    return labels, prepared.squared(relative, labels)
+
+
+def squares(points: CSR) -> Float32:
+    """The squared length of each of (n, d) sparse points, whose columns are unique: (n,) float32."""
+    rows = np.repeat(np.arange(len(points)), np.diff(points.indptr))
+    return np.bincount(rows, points.values.astype(np.float64) ** 2, len(points)).astype(np.float32)
+
+
+def stays_sparse(points: Features, densify: bool) -> bool:
+    """Whether points are better compared as they are than as dense blocks, or ``densify`` rules those out."""
+    return isinstance(points, CSR) and (
+        not densify or len(points.values) <= _SPARSE * len(points) * points.shape[1]
+    )

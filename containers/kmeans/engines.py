@@ -10,18 +10,22 @@ from numpy.typing import NDArray
 
 from common.batches import CSR, Features, Float32
 from common.cores import Cores
-from containers.kmeans.distances import Prepared, nearest
+from containers.kmeans.distances import Prepared, nearest, stays_sparse
 
 
 class Engine:
-    """Sums and distances on the CPU, on the threads of ``cores``."""
+    """Sums and distances on the CPU, on the threads of ``cores``.
 
-    def __init__(self, cores: Cores) -> None:
+    ``densify`` lets sparse points become dense, a block at a time, where that is faster.
+    """
+
+    def __init__(self, cores: Cores, *, densify: bool = True) -> None:
         self.cores = cores
+        self.densify = densify
 
     def totals(self, points: Features, centers: NDArray[np.floating]) -> NDArray[np.float64]:
         """Sums of the points nearest to each of (K, d) centers, and how many: (K, d + 1) float64."""
-        prepared = Prepared(centers)
+        prepared = Prepared(centers, sparse=stays_sparse(points, self.densify))
         parts = [points[part] for part in self.cores.parts(len(points))]
         sums = self.cores.map(lambda part: _totals(part, prepared), parts)
         total = sums[0]
@@ -31,19 +35,25 @@ class Engine:
 
     def squared(self, points: Features, centers: NDArray[np.floating]) -> Float32:
         """Each point's squared distance to its nearest center: (n,) float32."""
-        prepared = Prepared(centers)
+        prepared = Prepared(centers, sparse=stays_sparse(points, self.densify))
         parts = [points[part] for part in self.cores.parts(len(points))]
         return np.concatenate(self.cores.map(lambda part: nearest(part, prepared)[1], parts))
 
 
 def _totals(points: Features, prepared: Prepared) -> NDArray[np.float64]:
     """Sums, relative to the origin, of the points of each center, and counts: (K, d + 1)."""
-    from containers.kmeans.kernels import add_rows
+    from containers.kmeans.kernels import add_rows, add_sparse_rows
 
     width, count = prepared.product.shape
     rows = max(1, min(prepared.block_rows, len(points)))
-    relative, products = np.empty((rows, width), np.float32), np.empty((rows, count), np.float32)
     sums = np.zeros((count, width))
+    if prepared.sparse and isinstance(points, CSR):
+        for start in range(0, len(points), rows):
+            few = points[start : start + rows]
+            labels = prepared.sparse_products(few).argmin(axis=1)
+            add_sparse_rows(few.values, few.indices, few.indptr, labels, sums)
+        return sums
+    relative, products = np.empty((rows, width), np.float32), np.empty((rows, count), np.float32)
     for start in range(0, len(points), rows):
         block = points[start : start + rows]
         filled = prepared.relative(block, relative[: len(block)])
@@ -62,8 +72,8 @@ class TorchEngine(Engine):
     # Floats of the largest matrix on the device.
     _BLOCK = 1 << 26
 
-    def __init__(self, cores: Cores, device: str) -> None:
-        super().__init__(cores)
+    def __init__(self, cores: Cores, device: str, *, densify: bool = True) -> None:
+        super().__init__(cores, densify=densify)
         import torch
 
         self._torch = torch
@@ -71,6 +81,8 @@ class TorchEngine(Engine):
 
     def totals(self, points: Features, centers: NDArray[np.floating]) -> NDArray[np.float64]:
         """See `Engine`."""
+        if stays_sparse(points, self.densify):
+            return super().totals(points, centers)
         torch, prepared = self._torch, Prepared(centers)
         product = self._sent(prepared.product)
         width, count = prepared.product.shape
@@ -82,6 +94,8 @@ class TorchEngine(Engine):
 
     def squared(self, points: Features, centers: NDArray[np.floating]) -> Float32:
         """See `Engine`."""
+        if stays_sparse(points, self.densify):
+            return super().squared(points, centers)
         prepared = Prepared(centers)
         product, shifted = self._sent(prepared.product), self._sent(prepared.shifted)
         found = []
@@ -105,6 +119,8 @@ class TorchEngine(Engine):
         return self._torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self._device)
 
 
-def engine(cores: Cores, device: str) -> Engine:
+def engine(cores: Cores, device: str, *, densify: bool = True) -> Engine:
     """The engine of a device: ``cpu``, or one of torch's."""
-    return Engine(cores) if device == "cpu" else TorchEngine(cores, device)
+    if device == "cpu":
+        return Engine(cores, densify=densify)
+    return TorchEngine(cores, device, densify=densify)

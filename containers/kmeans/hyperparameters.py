@@ -59,7 +59,7 @@ DECLARATION = Declaration(
     ),
     boolean(
         "force_dense",
-        "Sparse records become dense rows; false keeps them sparse until distances are computed.",
+        "true: sparse records become dense rows, a block at a time, where that is faster; false: never.",
         default=True,
         documented=False,
     ),

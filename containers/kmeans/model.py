@@ -9,14 +9,14 @@ with the weight of its points, comes close to clustering the points.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.batches import CSR, Features, Float32, Int64
-from containers.kmeans.distances import Prepared, nearest
+from containers.kmeans.distances import Prepared, nearest, squares
 from containers.kmeans.engines import Engine
 
 Float64 = NDArray[np.float64]
@@ -77,15 +77,13 @@ def _spaced(
     points: Features | Float64, count: int, generator: np.random.Generator, weights: Float64 | None
 ) -> Int64:
     """k-means++ with its authors' own improvement: of a few candidates, the one that lowers the cost most."""
-    dense = points.dense() if isinstance(points, CSR) else points
-    relative = (dense - dense.mean(axis=0)).astype(np.float32)
-    squares = np.einsum("ij,ij->i", relative, relative)
-    share = np.ones(len(relative)) if weights is None else weights
+    squared = _sparse_squared(points) if isinstance(points, CSR) else _dense_squared(points)
+    share = np.ones(len(points)) if weights is None else weights
     candidates = 2 + int(math.log(count))
     chosen = np.empty(count, np.int64)
     chosen[0] = _drawn(share, 1, generator)[0]
-    closest = _squared(relative, squares, chosen[:1])[0]
-    free = np.ones(len(relative), bool)
+    closest = squared(chosen[:1])[0]
+    free = np.ones(len(points), bool)
     for index in range(1, count):
         free[chosen[index - 1]] = False
         cost = share * closest
@@ -94,7 +92,7 @@ def _spaced(
             chosen[index:] = generator.choice(np.flatnonzero(free), count - index, replace=False)
             return chosen
         drawn = _drawn(cost, candidates, generator)
-        reached = np.minimum(_squared(relative, squares, drawn), closest)
+        reached = np.minimum(squared(drawn), closest)
         best = int((reached @ share).argmin())
         chosen[index], closest = drawn[best], reached[best]
     return chosen
@@ -108,13 +106,29 @@ def _drawn(cost: Float64, count: int, generator: np.random.Generator) -> Int64:
     return np.minimum(drawn, np.flatnonzero(cost)[-1])
 
 
-def _squared(relative: Float32, squares: Float32, chosen: Int64) -> Float32:
-    """Squared distances of all points to the chosen ones: (chosen, n)."""
-    distances = relative[chosen] @ relative.T
-    distances *= -2
-    distances += squares
-    distances += squares[chosen, None]
-    return np.maximum(distances, 0, out=distances)
+def _dense_squared(points: Float32 | Float64) -> Callable[[Int64], Float32]:
+    """Makes squared distances of all (n, d) points to the chosen ones: (chosen, n)."""
+    relative = (points - points.mean(axis=0, dtype=np.float64)).astype(np.float32)
+    lengths = np.einsum("ij,ij->i", relative, relative)
+
+    def squared(chosen: Int64) -> Float32:
+        distances = relative[chosen] @ relative.T
+        distances *= -2
+        distances += lengths
+        distances += lengths[chosen, None]
+        return np.maximum(distances, 0, out=distances)
+
+    return squared
+
+
+def _sparse_squared(points: CSR) -> Callable[[Int64], Float32]:
+    lengths = squares(points)
+
+    def squared(chosen: Int64) -> Float32:
+        prepared = Prepared(_rows(points, chosen), sparse=True)
+        return np.maximum(prepared.sparse_products(points) + lengths[:, None], 0).T
+
+    return squared
 
 
 @dataclass(frozen=True, slots=True)

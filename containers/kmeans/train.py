@@ -24,7 +24,7 @@ def train(run: Run) -> None:
     log.info("Checkpoint loading and saving are disabled.")
     log.info("number of center slices 1")
     with Cores(run.threads) as cores:
-        place = engine(cores, run.device)
+        place = engine(cores, run.device, densify=run.hyperparameters["force_dense"])
         clusters = _stream(run, place)
         if clusters is None:
             log.info("Stopping on request before there were enough rows to choose centers from: no model")

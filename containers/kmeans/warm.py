@@ -9,7 +9,10 @@ from containers.kmeans import kernels
 
 def compile_all() -> None:
     """Calls each kernel once with the types that training gives it."""
-    rows = np.zeros((1, 2), np.float32)
+    rows, sums = np.zeros((1, 2), np.float32), np.zeros((1, 2))
     labels = np.zeros(1, np.int64)
-    kernels.add_rows(rows, labels, np.zeros((1, 2)))
-    kernels.spread(np.ones(1, np.float32), labels, np.array([0, 1], np.int64), rows)
+    sparse = np.ones(1, np.float32), labels, np.array([0, 1], np.int64)
+    kernels.add_rows(rows, labels, sums)
+    kernels.spread(*sparse, rows)
+    kernels.multiply(*sparse, rows, rows.copy())
+    kernels.add_sparse_rows(*sparse, labels, sums)

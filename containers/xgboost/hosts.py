@@ -47,7 +47,7 @@ def joined(cluster: Cluster) -> Iterator[None]:
             collective.finalize()
     except AlgorithmError as error:
         if _LOST in str(error):
-            # Whoever failed has said why, or is missing: this tells which. It doesn't return when a host is lost.
+            # Whoever failed has said why, or is missing: this raises which.
             cluster.any(False)
         raise
     if introducer is not None:

@@ -210,7 +210,7 @@ DECLARATION = Declaration(
     number("scale_pos_weight", "Weight of positive rows.", default=1.0, min=0, exclusive_min=True),
     listing(
         "updater",
-        "Steps that build or change trees (or the linear model), in order; not given: what tree_method needs.",
+        "Steps that build or change trees (or the linear model), in order; not given: those of tree_method.",
         "grow_colmaker",
         "distcol",
         "grow_histmaker",
@@ -305,7 +305,7 @@ DECLARATION = Declaration(
     choice("objective", "What is learnt.", *tasks.OBJECTIVES, default="reg:squarederror"),
     number(
         "base_score",
-        "Prediction to start from; not given: the library finds it in the labels where the objective lets it.",
+        "Prediction to start from; not given: found in the labels where the objective lets it.",
         default=0.5,
         min=0,
     ),

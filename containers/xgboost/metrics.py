@@ -19,7 +19,7 @@ Float64 = NDArray[np.float64]
 
 
 class OwnMetrics:
-    """Measures rows by name. ``reduce`` adds an array over the hosts; all measure the same at the same time."""
+    """Measures rows by name. ``reduce`` adds an array over the hosts, which all measure at the same time."""
 
     def __init__(self, names: Sequence[str], classes: int = 2, reduce: Reduce = lambda array: array) -> None:
         self.names = [name for name in names if name in tasks.OWN_METRICS]
@@ -34,14 +34,14 @@ class OwnMetrics:
         if self.by_class and wrong.any():
             row = int(np.flatnonzero(wrong)[0])
             raise ClientError(
-                f"channel {channel}: the label of row {row + 1} is {labels[row]:g}; metric {self.by_class[0]} "
-                f"accepts whole numbers from 0 to {self._classes - 1}"
+                f"channel {channel}: the label of row {row + 1} is {labels[row]:g}; metric "
+                f"{self.by_class[0]} accepts whole numbers from 0 to {self._classes - 1}"
             )
 
     def measure(
         self, labels: NDArray[np.float32], margins: NDArray[Any] | None, values: NDArray[Any] | None
     ) -> dict[str, float]:
-        """All metrics asked for: ``margins`` (rows,) or (rows, classes) tell classes, ``values`` (rows,) numbers."""
+        """All metrics asked for; ``margins`` are (rows,) or (rows, classes), ``values`` (rows,)."""
         found: dict[str, float] = {}
         if margins is not None:
             confusion = self._reduce(confuse(labels, classes_of(margins), self._classes))
@@ -90,7 +90,7 @@ def classification(name: str, confusion: Float64) -> float:
 
 
 def regression(name: str, sums: Float64) -> float:
-    """One of `tasks.REGRESSION_METRICS` of (rows, squared error, absolute error, squared spread of labels)."""
+    """One of `tasks.REGRESSION_METRICS` of (rows, squared error, absolute error, labels' squared spread)."""
     rows, squared, absolute, spread = sums.tolist()
     if name == "mae":
         return absolute / max(rows, 1)

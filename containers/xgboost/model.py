@@ -28,6 +28,7 @@ class Score:
     value: float
 
     def __str__(self) -> str:
+        """``train-rmse:0.12345``."""
         return f"{self.data}-{self.metric}:{self.value:.5f}"
 
 
@@ -95,10 +96,10 @@ class Boosting:
             text = self.booster.eval_set(self._evaluated, number)
             pairs = [part.rsplit(":", 1) for part in text.split("\t")[1:]]
             per_matrix = len(pairs) // len(self._evaluated)
-            for place, (name, value) in enumerate(pairs):
+            for place, (name, text) in enumerate(pairs):
                 data = self._evaluated[place // per_matrix][1]
                 metric = names[place % per_matrix] if names else name.removeprefix(f"{data}-")
-                found[data, metric] = float(value)
+                found[data, metric] = float(text)
             order = order or [metric for _, metric in list(found)[:per_matrix]]
         if plan.own.names:
             for (matrix, data), labels in zip(self._evaluated, self._labels, strict=True):

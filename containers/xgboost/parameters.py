@@ -83,7 +83,7 @@ def metrics(values: Values) -> list[str]:
 
 
 def watched(values: Values) -> str | None:
-    """The metric that early stopping watches: the tuner's, else the last of eval_metric; None: the library's."""
+    """What early stopping watches: the tuner's metric, else the last of eval_metric; None: the library's."""
     tuned: str | None = values["_tuning_objective_metric"]
     if tuned is not None:
         return tuned
@@ -115,8 +115,8 @@ def warnings(values: Values, *, device: str, validation: bool, csv: bool) -> lis
         told.append("hyperparameter tree_method has no effect: updater is given")
     if "sketch_eps" in given and "max_bin" in given:
         told.append("hyperparameter sketch_eps has no effect: max_bin is given")
-    for name in sorted(_GONE & given - {"silent", "sketch_eps", "lambda_bias"}):
-        told.append(f"hyperparameter {name} has no effect: the library no longer has it")
+    gone = sorted(_GONE & given - {"silent", "sketch_eps", "lambda_bias"})
+    told += [f"hyperparameter {name} has no effect: the library no longer has it" for name in gone]
     if values["silent"] and "verbosity" in given:
         told.append("hyperparameter silent has no effect: verbosity is given")
     if "refresh_leaf" in given and "refresh" not in (values["updater"] or ()):

@@ -7,12 +7,12 @@ with a row is told the same way. Rows of one group follow each other, as the lib
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 
 import numpy as np
 
-from common.batches import Batch, Int64
+from common.batches import CSR, Batch, Features, Int64, stack
 from common.channels import Channel, files
 from common.channels.interrupts import Interrupt
 from common.channels.streams import Inflating
@@ -63,13 +63,11 @@ def read(channel: Channel, interrupt: Interrupt, rank: int, hosts: int) -> Table
     starts = np.flatnonzero(np.diff(queries, prepend=queries[:1] - 1))
     table.groups = np.diff(starts, append=len(queries))
     if len(np.unique(queries[starts])) != len(starts):
-        raise ClientError(
-            f"channel {channel.name}: rows of one qid are apart; accepted: the rows of a group follow each other"
-        )
+        raise ClientError(f"channel {channel.name}: rows of one qid are apart; accepted: one after the other")
     return _share(table, rank, hosts) if hosts > 1 else table
 
 
-def _decoded(stream: Stream, name: str, channel: Channel, layout: Layout) -> Iterator[Batch]:
+def _decoded(stream: Stream, name: str, channel: Channel, layout: Layout) -> Generator[Batch, None, None]:
     yield from decode(stream, name, channel.media_type, layout)
 
 
@@ -77,14 +75,12 @@ def _share(table: Table, rank: int, hosts: int) -> Table:
     """Whole groups, since a row is ranked against the others of its own."""
     import scipy.sparse
 
-    from common.batches import CSR, stack
-
     assert table.groups is not None
     groups = table.groups
     mine = np.arange(len(groups)) % hosts == rank
     rows = np.repeat(mine, groups)
     parts = stack(table.parts) if table.parts else None
-    chosen: list = []
+    chosen: list[Features] = []
     if isinstance(parts, CSR):
         matrix = scipy.sparse.csr_matrix((parts.values, parts.indices, parts.indptr), shape=parts.shape)[rows]
         chosen = [

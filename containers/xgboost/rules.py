@@ -97,7 +97,7 @@ def _method(values: Values) -> str:
 
 def _device(values: Values) -> str | None:
     if values["tree_method"] == "gpu_hist" and "device" in values.given and values["device"] == "cpu":
-        return "tree_method=gpu_hist and device=cpu contradict each other; accepted: tree_method=hist with device=cpu"
+        return "tree_method=gpu_hist contradicts device=cpu; accepted: tree_method=hist with device=cpu"
     if values["device"] == "cuda" and values["tree_method"] == "exact":
         return "tree_method exact has no GPU form; accepted with device=cuda: auto, approx or hist"
     return None
@@ -121,7 +121,7 @@ def _unlimited(values: Values) -> str | None:
 
 def _bins(values: Values) -> str | None:
     if values["max_bin"] < 2:
-        return f"hyperparameter max_bin is {values['max_bin']}, and a histogram needs two bins; accepted: at least 2"
+        return f"hyperparameter max_bin is {values['max_bin']}, and bins divide values; accepted: at least 2"
     return None
 
 
@@ -188,14 +188,8 @@ def _metrics(values: Values) -> str | None:
             needed = "objective multi:softmax or multi:softprob"
         elif name in tasks.BINARY_METRICS and many:
             needed = f"two classes (Target is multiclass but average='binary'); accepted: {name}_macro"
-        elif multi and name in tasks.LIBRARY_METRICS and name not in ("merror", "mlogloss"):
-            needed = (
-                "one prediction a row; accepted for several classes: merror, mlogloss, accuracy and the like"
-            )
-        elif multi and name in tasks.REGRESSION_METRICS:
-            needed = (
-                "one prediction a row; accepted for several classes: merror, mlogloss, accuracy and the like"
-            )
+        elif multi and name not in (*tasks.CLASSIFICATION_METRICS, "merror", "mlogloss"):
+            needed = "one prediction a row; accepted for classes: merror, mlogloss, accuracy and the like"
         if needed:
             faults.append(f"metric {metric} with objective {objective} is not accepted: it needs {needed}")
     return "; ".join(faults) or None

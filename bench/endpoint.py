@@ -35,6 +35,7 @@ def peer() -> None:
     """The other side of the comparison: Flask, gunicorn, and an answer that costs nothing."""
     from flask import Flask, Response
 
+    from common.instances import threads
     from common.metrics import set_up_logging
     from serve import settings
     from serve.server import Server
@@ -51,7 +52,7 @@ def peer() -> None:
     def invoke() -> Response:
         return Response(answer, content_type="application/json")
 
-    Server(settings.read(os.environ), app).run()
+    Server(settings.read(os.environ, threads()), lambda: app).run()
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from common import content_types
 from common.content_types import MediaType
 from common.failures import ClientError, one_of
 from common.manifest import Manifest
-from serve.codecs import CONTENT_TYPES, StandardCodec
+from serve.codecs import CONTENT_TYPES
 from serve.models import Known, LoadError, Model, Registry, Unknown
 from serve.settings import MEBIBYTE, Settings
 
@@ -51,13 +51,13 @@ class Types:
     default_accept: MediaType
 
     @classmethod
-    def of(cls, manifest: Manifest, standard: bool, default_accept: str | None) -> Types:
+    def of(cls, manifest: Manifest, default_accept: str | None) -> Types:
         """The manifest's, and those that the standard codec adds where the algorithm has none of its own.
 
         ``default_accept`` is the environment's. Raises ClientError when it is not offered.
         """
         spec = manifest.inference
-        added = CONTENT_TYPES if standard else ()
+        added = () if hasattr(manifest.module("predict"), "codec") else CONTENT_TYPES
         accepts = _names((*spec.accepts, *added))
         default = content_types.parse(default_accept or spec.default_accept)
         if default.name not in accepts:
@@ -203,10 +203,9 @@ def _drain(stream: Any, most: int) -> None:
         most -= len(dropped)
 
 
-def single(manifest: Manifest, settings: Settings, loaded: Model | LoadError) -> Endpoint:
+def single(types: Types, settings: Settings, loaded: Model | LoadError) -> Endpoint:
     """The endpoint of one model, or of the reason why there is none."""
-    standard = isinstance(loaded, LoadError) or isinstance(loaded.codec, StandardCodec)
-    app, invocations = _application(manifest, settings, standard)
+    app, invocations = _application(types, settings)
 
     def model() -> Model:
         if isinstance(loaded, LoadError):
@@ -222,10 +221,9 @@ def single(manifest: Manifest, settings: Settings, loaded: Model | LoadError) ->
     return app
 
 
-def many(manifest: Manifest, settings: Settings, registry: Registry) -> Endpoint:
+def many(types: Types, settings: Settings, registry: Registry) -> Endpoint:
     """The endpoint of models that come and go."""
-    standard = not hasattr(manifest.module("predict"), "codec")
-    app, invocations = _application(manifest, settings, standard)
+    app, invocations = _application(types, settings)
 
     @app.get("/ping")
     def ping() -> Response:
@@ -280,10 +278,9 @@ def many(manifest: Manifest, settings: Settings, registry: Registry) -> Endpoint
     return app
 
 
-def _application(manifest: Manifest, settings: Settings, standard: bool) -> tuple[Endpoint, Invocations]:
+def _application(types: Types, settings: Settings) -> tuple[Endpoint, Invocations]:
     """What both kinds of endpoint have: execution parameters, and a line of text for every refusal."""
     app = Endpoint()
-    types = Types.of(manifest, standard, settings.default_accept)
     parameters = {
         "MaxConcurrentTransforms": settings.max_concurrent,
         "BatchStrategy": settings.batch_strategy,

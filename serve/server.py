@@ -1,4 +1,4 @@
-"""The ``serve`` program: gunicorn round the app, the model loaded before it forks."""
+"""The ``serve`` program: gunicorn round the app, the model loaded before it forks where that is possible."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import os
 import signal
 import sys
 import tempfile
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +19,12 @@ from gunicorn.glogging import Logger
 
 from common import job, manifest
 from common.failures import ClientError
-from common.instances import threads
+from common.instances import gpus_present, threads
 from common.metrics import set_up_logging
 from serve import settings
 from serve.settings import Settings
 
 if TYPE_CHECKING:
-    from flask import Flask
-
     from common.manifest import Manifest
     from serve.models import Registry
 
@@ -49,11 +50,21 @@ class Log(Logger):
 
 
 class Server(BaseApplication):
-    """gunicorn with an endpoint's settings, and nothing from its own files and variables."""
+    """gunicorn with an endpoint's settings, and nothing from its own files and variables.
 
-    def __init__(self, chosen: Settings, application: Any, registry: Registry | None = None) -> None:
+    ``early`` makes the app before the processes fork, so that they share its memory.
+    """
+
+    def __init__(
+        self,
+        chosen: Settings,
+        application: Callable[[], Any],
+        early: bool = True,
+        registry: Registry | None = None,
+    ) -> None:
         self._settings = chosen
         self._application = application
+        self._early = early
         self._registry = registry
         super().__init__()
 
@@ -67,12 +78,11 @@ class Server(BaseApplication):
             "timeout": self._settings.timeout,
             "graceful_timeout": GRACE,
             "keepalive": KEEPALIVE,
-            "preload_app": True,
+            "preload_app": self._early,
             # Heartbeats are a file's time; /opt/ml may be read-only, and a disk may be slow.
             "worker_tmp_dir": scratch(),
             "logger_class": Log,
             "proc_name": "serve",
-            # A process that replaces one that died takes up the models that that one knew.
             "post_fork": self._forked,
             "on_exit": self._ended,
             # Several endpoints at once must not meet at one socket in the user's home.
@@ -84,42 +94,35 @@ class Server(BaseApplication):
                 self.cfg.set(name, value)
 
     def load(self) -> Any:
-        """Called by gunicorn, before it forks."""
+        """Called by gunicorn."""
+        application = self._application()
         # What is in memory by now stays: no collection walks it, so its pages stay shared between processes.
         gc.collect()
         gc.freeze()
-        return self._application
+        return application
 
     def _forked(self, arbiter: Any, worker: Any) -> None:
+        # A process that replaces one that died takes up the models that that one knew.
         if self._registry is not None:
             self._registry.restore()
+        if not self._early:
+            threading.Thread(target=_beat, args=(worker,), daemon=True).start()
 
     def _ended(self, arbiter: Any) -> None:
         if self._registry is not None:
             self._registry.forget()
 
 
+def _beat(worker: Any) -> None:
+    """Tells gunicorn that a process lives while it loads its model, which may take minutes."""
+    while not worker.booted:
+        worker.notify()
+        time.sleep(1)
+
+
 def scratch() -> str:
     """Where small files of a running endpoint go: in memory if possible, since /tmp may be read-only too."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()
-
-
-def application(found: Manifest, chosen: Settings, root: Path) -> tuple[Flask, Registry | None]:
-    """The endpoint's app with its model, or with the registry of its models."""
-    from serve import app, models
-
-    if chosen.multi_model:
-        # The name is this process's: endpoints may run side by side.
-        state = Path(scratch()) / f"algodock-models-{os.getpid()}.json"
-        registry = models.Registry(found, root, chosen.model_memory, chosen.max_models, state)
-        return app.many(found, chosen, registry), registry
-    loaded: models.Model | models.LoadError
-    try:
-        loaded = models.load(found, root / "model")
-    except models.LoadError as error:
-        log.error("Unable to load model: %s", error)
-        loaded = error
-    return app.single(found, chosen, loaded), None
 
 
 def main() -> None:
@@ -129,17 +132,55 @@ def main() -> None:
     signal.signal(signal.SIGINT, _stop)
     set_up_logging()
     try:
-        chosen = settings.read(os.environ)
         found = manifest.current()
-        # Processes share the cores; a pool of threads in each would only make them wait for each other.
-        # Read by OpenMP and BLAS when numpy and the algorithm's library are imported, hence before those.
-        if not chosen.multi_model:
-            os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads() // chosen.workers)))
-        endpoint, registry = application(found, chosen, job.root())
+        # One GPU's memory holds one copy of a model.
+        gpu = "gpu" in found.inference.rules.devices and gpus_present() > 0
+        chosen = settings.read(os.environ, 1 if gpu else threads())
+        _share_cores(chosen)
+        # A process that has used a GPU or several OpenMP threads must not be forked: the GPU refuses the
+        # child, and libgomp waits for threads that the child hasn't got, for ever. Then each process loads
+        # the model by itself. With as many processes as cores, which is the default, they share it.
+        early = not gpu and os.environ["OMP_NUM_THREADS"] == "1"
+        server = _server(found, chosen, early)
     except ClientError as error:
         log.error("ClientError: %s", error)
         sys.exit(1)
-    Server(chosen, endpoint, registry).run()
+    server.run()
+
+
+def _share_cores(chosen: Settings) -> None:
+    """Divides the cores between processes. OpenMP and BLAS read it when numpy and the algorithm's library are
+    imported, which is why nothing above imports those."""
+    # Many models are asked side by side by threads; AWS's images too give each one core then.
+    share = 1 if chosen.multi_model else max(1, threads() // chosen.workers)
+    os.environ.setdefault("OMP_NUM_THREADS", str(share))
+
+
+def _server(found: Manifest, chosen: Settings, early: bool) -> Server:
+    from serve import app, models
+
+    types = app.Types.of(found, chosen.default_accept)
+    root = job.root()
+    if chosen.multi_model:
+        # The name is this process's: endpoints may run side by side.
+        state = Path(scratch()) / f"algodock-models-{os.getpid()}.json"
+        registry = models.Registry(found, root, chosen.model_memory, chosen.max_models, state)
+        return Server(chosen, lambda: app.many(types, chosen, registry), registry=registry)
+
+    def application() -> Any:
+        loaded: models.Model | models.LoadError
+        try:
+            loaded = models.load(found, root / "model")
+        except models.LoadError as error:
+            log.error("Unable to load model: %s", error)
+            loaded = error
+        return app.single(types, chosen, loaded)
+
+    if early:
+        # Here rather than when gunicorn asks, for it opens the port and takes over signals before.
+        endpoint = application()
+        return Server(chosen, lambda: endpoint)
+    return Server(chosen, application, early=False)
 
 
 def _stop(number: int, frame: object) -> None:

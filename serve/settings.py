@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.failures import ClientError
-from common.instances import threads
 
 MEBIBYTE = 1 << 20
 PAYLOAD = 6 * MEBIBYTE  # real-time endpoints of AWS take no more
@@ -31,9 +30,12 @@ class Settings:
     model_memory: int  # bytes that all models in memory may take
 
 
-def read(environment: Mapping[str, str]) -> Settings:
-    """Reads an endpoint's environment. Raises ClientError for a value that can't be understood."""
-    workers = _number(environment, "SAGEMAKER_MODEL_SERVER_WORKERS", threads(), 1)
+def read(environment: Mapping[str, str], workers: int) -> Settings:
+    """Reads an endpoint's environment; ``workers`` is how many processes it has where that says nothing.
+
+    Raises ClientError for a value that can't be understood.
+    """
+    workers = _number(environment, "SAGEMAKER_MODEL_SERVER_WORKERS", workers, 1)
     max_payload = _max_payload(environment)
     multi_model = _flag(environment, "SAGEMAKER_MULTI_MODEL")
     together = max(1, BATCH_PAYLOAD // max_payload)

@@ -47,7 +47,9 @@ def client(manifest, make_model, tmp_path):
         folder = tmp_path / "model"
         if not folder.exists():
             make_model(folder)
-        chosen = settings.read(environment)
-        return app.single(manifest, chosen, models.load(manifest, folder)).test_client()
+        chosen = settings.read(environment, 2)
+        return app.single(
+            app.Types.of(manifest, chosen.default_accept), chosen, models.load(manifest, folder)
+        ).test_client()
 
     return make

@@ -219,7 +219,7 @@ def test_a_model_that_cannot_be_loaded(manifest, tmp_path):
     (tmp_path / "model").mkdir()
     with pytest.raises(models.LoadError) as caught:
         models.load(manifest, tmp_path / "model")
-    endpoint = app.single(manifest, settings.read({}), caught.value).test_client()
+    endpoint = app.single(app.Types.of(manifest, None), settings.read({}, 2), caught.value).test_client()
     for response in (endpoint.get("/ping"), invoke(endpoint, ROW[JSON])):
         assert response.status_code == 500
         assert response.text == "Unable to load model: the model's folder has no centers.json"
@@ -262,7 +262,7 @@ class Shouting:
 def test_a_codec_of_the_algorithm(manifest, monkeypatch, make_model, tmp_path):
     monkeypatch.setattr(manifest.module("predict"), "codec", Shouting, raising=False)
     loaded = models.load(manifest, make_model(tmp_path / "model"), {"MARK": "?"})
-    endpoint = app.single(manifest, settings.read({}), loaded).test_client()
+    endpoint = app.single(app.Types.of(manifest, None), settings.read({}, 2), loaded).test_client()
     answer = invoke(endpoint, b"x", CSV, CSV)
     assert (answer.status_code, answer.text) == (200, "['closest_cluster', 'distance_to_cluster']?")
     assert invoke(endpoint, b"empty", CSV).status_code == 204

@@ -163,7 +163,9 @@ def test_a_missing_or_broken_model(manifest, root):
 @pytest.fixture
 def client(manifest, root):
     def make(**options):
-        return app.many(manifest, settings.read({}), registry(manifest, root, **options)).test_client()
+        return app.many(
+            app.Types.of(manifest, None), settings.read({}, 2), registry(manifest, root, **options)
+        ).test_client()
 
     return make
 

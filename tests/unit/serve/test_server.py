@@ -128,7 +128,7 @@ def test_sigterm_lets_answers_under_way_finish(endpoint):
 
 
 def test_sigterm_while_the_model_is_loaded(endpoint, tmp_path, make_model):
-    (make_model(tmp_path / "model") / "slow").touch()
+    (make_model(tmp_path / "model") / "slow").write_text("60")
     server = endpoint(wait=False)
     deadline = time.monotonic() + 20
     while "loaded" not in server.log.read_text() and time.monotonic() < deadline:
@@ -221,3 +221,23 @@ def test_models_come_and_go(endpoint, tmp_path, make_model):
     assert server.ask("GET", "/models/a")[0] == 404
     assert server.end() == 0
     assert not list(Path(scratch()).glob(f"algodock-models-{server.process.pid}*"))
+
+
+def test_with_threads_of_openmp_each_process_loads_its_own_model(endpoint):
+    # A process that has run them can't be forked: its children would wait for them for ever.
+    server = endpoint(OMP_NUM_THREADS="2")
+    deadline = time.monotonic() + 10
+    while server.log.read_text().count("loaded\n") < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert server.ask(*ROW)[0] == 200
+    assert server.end() == 0
+    assert server.log.read_text().count("loaded\n") == 2
+
+
+def test_a_model_that_takes_longer_to_load_than_an_answer_may(endpoint, tmp_path, make_model):
+    (make_model(tmp_path / "model") / "slow").write_text("3")
+    server = endpoint(
+        OMP_NUM_THREADS="2", SAGEMAKER_MODEL_SERVER_WORKERS="1", SAGEMAKER_MODEL_SERVER_TIMEOUT="1"
+    )
+    assert server.ask(*ROW)[0] == 200
+    assert server.log.read_text().count("loaded\n") == 1

@@ -4,9 +4,8 @@ from common.failures import ClientError
 from serve import settings
 
 
-def test_defaults(monkeypatch):
-    monkeypatch.setattr(settings, "threads", lambda: 3)
-    found = settings.read({})
+def test_defaults():
+    found = settings.read({}, 3)
     assert (found.port, found.workers, found.timeout) == (8080, 3, 60)
     assert found.max_payload == 6291456
     assert (found.multi_model, found.default_accept) == (False, None)
@@ -27,7 +26,8 @@ def test_values():
             "SAGEMAKER_MULTI_MODEL": "true",
             "ALGODOCK_MAX_MODELS": "4",
             "ALGODOCK_MODEL_MEMORY_IN_MB": "10",
-        }
+        },
+        1,
     )
     assert (found.port, found.workers, found.timeout) == (8123, 5, 90)
     assert found.max_payload == 20 << 20
@@ -44,21 +44,21 @@ def test_values():
     ],
 )
 def test_payload_limit(environment, size):
-    assert settings.read(environment).max_payload == size
+    assert settings.read(environment, 1).max_payload == size
 
 
 def test_concurrent_transforms_stay_below_what_a_job_may_send_at_once():
     environment = {"SAGEMAKER_MODEL_SERVER_WORKERS": "64"}
-    assert settings.read(environment).max_concurrent == 16  # of 6 MB each
-    assert settings.read({**environment, "SAGEMAKER_MAX_PAYLOAD_IN_MB": "100"}).max_concurrent == 1
+    assert settings.read(environment, 1).max_concurrent == 16  # of 6 MB each
+    assert settings.read({**environment, "SAGEMAKER_MAX_PAYLOAD_IN_MB": "100"}, 1).max_concurrent == 1
 
 
 def test_local_mode_gets_the_spelling_that_it_takes():
-    assert settings.read({"SAGEMAKER_BATCH": "True"}).batch_strategy == "MultiRecord"
+    assert settings.read({"SAGEMAKER_BATCH": "True"}, 1).batch_strategy == "MultiRecord"
 
 
 def test_false_is_false():
-    assert not settings.read({"SAGEMAKER_MULTI_MODEL": "false"}).multi_model
+    assert not settings.read({"SAGEMAKER_MULTI_MODEL": "false"}, 1).multi_model
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_false_is_false():
 )
 def test_a_wrong_value_is_named(name, value, accepted):
     with pytest.raises(ClientError, match=f"{name} is '{value}'; accepted: a whole number {accepted}$"):
-        settings.read({name: value})
+        settings.read({name: value}, 1)
 
 
 def test_memory_is_the_least_of_machine_and_group(monkeypatch):

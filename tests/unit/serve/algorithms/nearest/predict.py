@@ -48,7 +48,7 @@ class Nearest:
 def load(folder: Path) -> Nearest:
     print("loaded", flush=True)
     if (folder / "slow").exists():
-        time.sleep(60)
+        time.sleep(float((folder / "slow").read_text()))
     path = folder / "centers.json"
     if not path.exists():
         raise ClientError("the model's folder has no centers.json")

@@ -99,8 +99,3 @@ def _last_line_end(buffer: bytearray, start: int, stop: int) -> int:
     cut = buffer.rfind(b"\n", max(start - 1, 0), stop) + 1
     # A CR at the very end may be the first half of a CR LF.
     return cut or buffer.rfind(b"\r", max(start - 1, 0), stop - 1) + 1
-
-
-def padded(body: bytes) -> tuple[NDArray[np.uint8], int]:
-    """A whole body as one piece of ``whole_lines``."""
-    return np.frombuffer(bytearray(body + b"\n" * PADDING), np.uint8), len(body)

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
+from numba import carray, types
+from numba.extending import intrinsic
 
 from common.compiled import compiled
 
@@ -41,6 +44,7 @@ STATE = 7
 # Where things stand in what is known of a tensor.
 _BASE, _VALUES, _KEYS, _DIMENSIONS, _SIZE, _KIND = range(6)
 _TENSOR = 6
+TENSORS = 2 * _TENSOR  # the features' and the label's
 
 _MAGIC = 0xCED7230A
 _LENGTH = (1 << 29) - 1
@@ -51,7 +55,30 @@ _FLOAT32, _FLOAT64, _INT32, _BYTES = 2, 3, 7, 9  # field numbers in Value
 _VARINT, _EIGHT, _DELIMITED, _GROUP, _END_GROUP, _FOUR = range(6)  # wire types
 
 
+@intrinsic
+def _pointer(context: Any, array: Any) -> Any:
+    """Where an array's elements are."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return context.make_array(array)(context, builder, arguments[0]).data
+
+    return types.CPointer(array.dtype)(array), generate
+
+
 @compiled
+def _borrowed(array: Any) -> Any:
+    """The same elements as an array that owns nothing.
+
+    Called functions count references to the arrays they are given, atomically: more work than reading a
+    short record. There is nothing to count for these. The array itself must stay where it is meanwhile.
+    """
+    return carray(_pointer(array), array.shape)  # type: ignore[call-arg]
+
+
+_in_place = numba.njit(nogil=True, error_model="numpy", inline="always")
+
+
+@_in_place
 def _varint(data: Any, at: int, stop: int) -> Any:
     """A variable-length integer as an int64 (bit 63 is its sign) and where it ends, -1 if nowhere."""
     if at < stop and data[np.uint64(at)] < 128:
@@ -70,7 +97,7 @@ def _varint(data: Any, at: int, stop: int) -> Any:
     return value, -1
 
 
-@compiled
+@_in_place
 def _field(data: Any, at: int, stop: int) -> Any:
     """A field's (number, wire type, where its content begins, where that ends), the last -1 if it has no end.
 
@@ -135,7 +162,7 @@ def _after_group(data: Any, at: int, stop: int, number: int) -> int:
     return at
 
 
-@compiled
+@_in_place
 def _word(data: Any, at: int) -> Any:
     """Four bytes as a uint32, which compiles to one load: an unsigned place does not count from the end."""
     place = np.uint64(at)
@@ -250,7 +277,7 @@ def _tensor(data: Any, at: int, stop: int, kind: int, values: Any, keys: Any, te
     return MORE
 
 
-@compiled
+@_in_place
 def _reset(tensor: Any, kind: int) -> None:
     tensor[_VALUES] = tensor[_KEYS] = tensor[_BASE]
     tensor[_DIMENSIONS] = 0
@@ -352,6 +379,7 @@ def read_records(
     label_keys: Any,
     starts: Any,
     sparse: Any,
+    tensors: Any,
     state: Any,
 ) -> int:
     """Reads framed records from ``state[AT]`` on, at most until there are ``most`` rows; why it stopped.
@@ -359,10 +387,12 @@ def read_records(
     Row r's values are ``values[starts[r]:starts[r + 1]]``, with ``keys`` in the same places if ``sparse[r]``.
     ``state`` goes on from call to call: where the next record begins, how many rows and values there are, two
     numbers about what is wrong, the width of dense rows (-1 before the first) and the largest key or, where
-    rows have shapes, the largest shape less one.
+    rows have shapes, the largest shape less one. ``tensors`` is room for TENSORS numbers.
     """
-    features = np.empty(_TENSOR, np.int64)
-    label = np.empty(_TENSOR, np.int64)
+    data, state, starts, sparse = _borrowed(data), _borrowed(state), _borrowed(starts), _borrowed(sparse)
+    values, keys = _borrowed(values), _borrowed(keys)
+    labels, label_keys = _borrowed(labels), _borrowed(label_keys)
+    features, label = _borrowed(tensors)[:_TENSOR], _borrowed(tensors)[_TENSOR:]
     while state[ROWS] < most:
         at = state[AT]
         row = state[ROWS]

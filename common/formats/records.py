@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.batches import CSR, Batch, Float32, join
+from common.batches import CSR, Batch, Float32, Int64, join
 from common.content_types import MediaType
 from common.failures import ClientError
 from common.formats import recordio
@@ -59,10 +59,15 @@ def decode(stream: Stream, name: str, media_type: MediaType, layout: Layout) -> 
 def decode_bytes(body: bytes, name: str, media_type: MediaType, layout: Layout) -> Batch | None:
     """The rows of a body of records, None if there are none. Raises as ``decode``."""
     reader = _Reader(name, layout)
-    batch, size = reader.read(np.frombuffer(body, np.uint8), True)
+    batch, size = reader.read(_array(body), True)
     if size < len(body):
         raise recordio.truncated(name, reader.count + 1)
     return batch
+
+
+def _array(data: bytes) -> NDArray[np.uint8]:
+    """Bytes as an array that may be written to: kernels are compiled for such arrays only."""
+    return np.frombuffer(bytearray(data), np.uint8)
 
 
 class _Reader:
@@ -160,7 +165,8 @@ class _Reader:
         while True:
             why = kernels.read_records(
                 data, len(data), final, self._patience, self._label_size, feature_dim,
-                room.values, room.keys, room.labels, room.label_keys, room.starts, room.sparse, state,
+                room.values, room.keys, room.labels, room.label_keys, room.starts, room.sparse,
+                np.empty(kernels.TENSORS, np.int64), state,
             )  # fmt: skip
             if why != kernels.FULL:
                 break
@@ -198,11 +204,10 @@ class _Reader:
         labels = None
         if self._label_size:
             labels = room.labels[: rows * self._label_size].reshape(rows, self._label_size).copy()
-        values = room.values[:entries].copy()
+        values, keys = room.take(entries)
         if not sparse.any():
             return Batch(values.reshape(rows, -1), self._shaped(labels))
         starts = room.starts[: rows + 1].copy()
-        keys = room.keys[:entries].copy()
         if not sparse.all():
             sizes = np.diff(starts)
             places = np.arange(entries) - np.repeat(starts[:-1], sizes)
@@ -215,7 +220,7 @@ class _Reader:
         if found is None:
             return at
         payload, size = found
-        whole = np.frombuffer(recordio.frame(payload), np.uint8)
+        whole = _array(recordio.frame(payload))
         self._read_any(whole, 0, True, parts)
         return at + size
 
@@ -249,23 +254,32 @@ def _numbers(count: int) -> str:
 
 
 class _Room:
-    """What the kernel fills: made once, grown when a single record does not fit."""
+    """What the kernel fills."""
 
     def __init__(self, label_size: int) -> None:
-        self._label_size = label_size
-        self._size = 1 << 19
         self.starts = np.empty(_MANY + 1, np.int64)
         self.sparse = np.empty(_MANY, np.bool_)
-        self.grow()
+        self.labels = np.empty(2 * _MANY * label_size, np.float32)
+        self.label_keys = np.empty(len(self.labels), np.int64)
+        self._make(1 << 20)
+
+    def _make(self, size: int) -> None:
+        self.values: Float32 = np.empty(size, np.float32)
+        self.keys: Int64 = np.empty(size, np.int64)
 
     def grow(self) -> None:
-        """Twice the room for values."""
-        self._size *= 2
-        self.values = np.empty(self._size, np.float32)
-        self.keys = np.empty(self._size, np.int64)
-        labels = max(self._size, 2 * _MANY * self._label_size) if self._label_size else 0
-        self.labels = np.empty(labels, np.float32)
-        self.label_keys = np.empty(labels, np.int64)
+        """Twice the room, for a single record that does not fit."""
+        self._make(2 * len(self.values))
+        self.labels = np.empty(2 * len(self.labels), np.float32)
+        self.label_keys = np.empty(len(self.labels), np.int64)
+
+    def take(self, count: int) -> tuple[Float32, Int64]:
+        """The first ``count`` values and keys, for good: copies, or the arrays themselves if well filled."""
+        values, keys = self.values[:count], self.keys[:count]
+        if 2 * count < len(self.values):
+            return values.copy(), keys.copy()
+        self._make(count + count // 4)
+        return values, keys
 
 
 @dataclass(frozen=True, slots=True)

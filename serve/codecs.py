@@ -118,10 +118,10 @@ def _text(body: bytes, content_type: MediaType) -> str:
     try:
         # A byte order mark is no part of JSON, but editors write one.
         return body.decode("utf-8-sig" if charset in ("utf-8", "utf8") else charset)
-    except LookupError:
-        raise ClientError(f"charset {charset} is unknown; accepted: utf-8") from None
     except UnicodeDecodeError as error:
         raise ClientError(f"byte {error.start} of the payload is not {charset}") from None
+    except (LookupError, ValueError):  # some codecs have errors of their own
+        raise ClientError(f"charset {_short(charset)} is not accepted; accepted: utf-8") from None
 
 
 def _constant(token: str) -> NoReturn:

@@ -113,7 +113,7 @@ def _train(root: Path, stop: Stop) -> None:
         hosts.close(error)
         raise
     hosts.close()
-    if "test" not in channels:
+    if "test" not in channels and any(channel.name == "test" for channel in found.channels):
         log.info("Test data is not provided.")
     metrics.add("totaltime", (time.perf_counter() - started) * 1000)
     metrics.flush()

@@ -116,7 +116,6 @@ class Registry:
         self._entries: OrderedDict[str, _Entry] = OrderedDict()  # the last used comes last
         self._changed = threading.Condition()
         self._loading = threading.Lock()  # one at a time, so that room found stays free
-        self.forget()  # an earlier process of the same number may have left one
 
     def restore(self) -> None:
         """Takes up the models that a process before this one knew; each is read when it is asked for."""

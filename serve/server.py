@@ -162,9 +162,10 @@ def _server(found: Manifest, chosen: Settings, early: bool) -> Server:
     types = app.Types.of(found, chosen.default_accept)
     root = job.root()
     if chosen.multi_model:
-        # The name is this process's: endpoints may run side by side.
-        state = Path(scratch()) / f"algodock-models-{os.getpid()}.json"
-        registry = models.Registry(found, root, chosen.model_memory, chosen.max_models, state)
+        # A name of its own: endpoints may run side by side, and in containers all have the same number.
+        handle, state = tempfile.mkstemp(".json", "algodock-models-", scratch())
+        os.close(handle)
+        registry = models.Registry(found, root, chosen.model_memory, chosen.max_models, Path(state))
         return Server(chosen, lambda: app.many(types, chosen, registry), registry=registry)
 
     def application() -> Any:

@@ -194,6 +194,8 @@ class Endpoint:
             with suppress(OSError, http.client.HTTPException):
                 if self.request("GET", "/ping")[0] == 200:
                     return self
+            if self.container and not self.container.running:
+                break
             time.sleep(0.1)
         raise AssertionError(f"the endpoint did not come up: {self.log}")
 
@@ -379,7 +381,7 @@ def environment(version: int) -> Path | str:
 
 
 @pytest.fixture
-def sdk(job: Job, image: str, case: Case) -> Callable[[int], dict[str, Any]]:
+def sdk(job: Job, image: str, case: Case) -> Iterator[Callable[[int], dict[str, Any]]]:
     """Runs tests/images/sdk_v<version>.py on the image, and returns what it found."""
 
     def drive(version: int) -> dict[str, Any]:
@@ -425,4 +427,7 @@ def sdk(job: Job, image: str, case: Case) -> Callable[[int], dict[str, Any]]:
         ).stdout
         return {"log": log, **json.loads((job.root / "found.json").read_text())}
 
-    return drive
+    yield drive
+    # The SDK leaves its containers behind.
+    for file in job.root.rglob("docker-compose.yaml"):
+        call(*compose_command(), "--file", file, "down", check=False)

@@ -39,6 +39,7 @@ predictor = estimator.deploy(
     instance_type="local",
     serializer=CSVSerializer(),
     deserializer=BytesDeserializer(accept="application/json"),
+    wait=False,  # local mode has waited by then; to ask again takes the SDK half a minute
 )
 try:
     answer = predictor.predict(asked["rows"]).decode()

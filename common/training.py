@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from common.job import Job
 from common.manifest import Manifest
 from common.metrics import Metrics, log, set_up_logging
 from common.stopping import Stop
+
+_TELL_SECONDS = 10  # how long a host that can't begin waits for the others to come and hear why
 
 
 @dataclass
@@ -84,39 +86,47 @@ def _train(root: Path, stop: Stop) -> None:
     started = time.perf_counter()
     log.info("Docker entrypoint called with argument(s): train")
     log.info("Running default environment configuration script")
-    found = manifest.current()
     described = job.read(root)
+    try:
+        run = _checked(described, stop)
+    except Exception as error:
+        _record(root, error)  # now: telling the others may take a while
+        with suppress(ClientError, AlgorithmError):
+            cluster.join(described.hosts, stop, _TELL_SECONDS).close(error)
+        raise
+    run.cluster = cluster.join(described.hosts, stop)
+    run.metrics.add("setuptime", (time.perf_counter() - started) * 1000)
+    try:
+        run.manifest.module("train").train(run)
+        # A host that is done early must not look lost to those that still work.
+        run.cluster.any(False)
+    except BaseException as error:
+        run.cluster.close(error)
+        raise
+    run.cluster.close()
+    if "test" not in run.channels and any(channel.name == "test" for channel in run.manifest.channels):
+        log.info("Test data is not provided.")
+    run.metrics.add("totaltime", (time.perf_counter() - started) * 1000)
+    run.metrics.flush()
+
+
+def _checked(described: Job, stop: Stop) -> Run:
+    """All that can be known to be right before hosts meet and data are read. Raises ClientError."""
+    found = manifest.current()
     values = _resolve(found, described)
     instances.check(found.training, described.hosts.instance_type, len(described.hosts.names), found.name)
-    channels = open_channels(described, found, stop)
-    metrics = Metrics(found.metrics_name, described.hosts.current)
-    device = _device(found, described)
-    hosts = cluster.join(described.hosts, stop)
-    run = Run(
+    return Run(
         job=described,
         manifest=found,
         hyperparameters=values,
-        channels=channels,
-        cluster=hosts,
-        metrics=metrics,
+        channels=open_channels(described, found, stop),
+        cluster=Cluster(described.hosts),
+        metrics=Metrics(found.metrics_name, described.hosts.current),
         stop=stop,
-        device=device,
+        device=_device(found, described),
         threads=instances.threads(),
         seed=_seed(),
     )
-    metrics.add("setuptime", (time.perf_counter() - started) * 1000)
-    try:
-        found.module("train").train(run)
-        # A host that is done early must not look lost to those that still work.
-        hosts.any(False)
-    except BaseException as error:
-        hosts.close(error)
-        raise
-    hosts.close()
-    if "test" not in channels and any(channel.name == "test" for channel in found.channels):
-        log.info("Test data is not provided.")
-    metrics.add("totaltime", (time.perf_counter() - started) * 1000)
-    metrics.flush()
 
 
 def _resolve(found: Manifest, described: Job) -> Values:
@@ -144,12 +154,12 @@ def _device(found: Manifest, described: Job) -> str:
     """A GPU where one is present, and rules and instance type allow it."""
     instance = described.hosts.instance_type
     kind = instances.parse(instance).device if instance and not instance.startswith("local") else None
-    present = instances.gpus_present() > 0
-    if "gpu" in found.training.devices and present and kind != "cpu":
+    used = "gpu" in found.training.devices and instances.gpus_present() > 0 and kind != "cpu"
+    log.info("Number of GPUs being used: %d", used)
+    if used:
         return "cuda"
     if found.training.devices == ("gpu",):
         log.warning("No GPU is present: %s trains on the CPU, slowly", found.name)
-    log.info("Number of GPUs being used: 0")
     return "cpu"
 
 
@@ -163,11 +173,14 @@ def _seed() -> int:
 def _fail(root: Path, error: BaseException) -> int:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         error = AlgorithmError(f"the disk is full: {error.filename or 'writing'} failed")
-    message = describe(error)
-    log.error(message)
+    log.error(describe(error))
+    _record(root, error)
+    return EXIT_CODE
+
+
+def _record(root: Path, error: BaseException) -> None:
     try:
         with job.written(root / "output" / "failure") as path:
-            path.write_text(message, "utf-8")
+            path.write_text(describe(error), "utf-8")
     except OSError as trouble:
         log.error("the failure file can't be written: %s", trouble)
-    return EXIT_CODE

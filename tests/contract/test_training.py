@@ -224,3 +224,44 @@ def test_two_jobs_at_once_do_not_meet(training_job):
         assert process.returncode == 0
     assert len(ndarray.load(first.root / "model" / "model_algo-1")[0]) == 3
     assert len(ndarray.load(second.root / "model" / "model_algo-1")[0]) == 2
+
+
+def hosts(jobs, port):
+    """Makes the jobs the hosts of one cluster on this machine."""
+    names = [f"127.0.0.{rank + 1}" for rank in range(len(jobs))]
+    for name, job in zip(names, jobs, strict=True):
+        job.resources = {"current_host": name, "hosts": names}
+        job.environment["ALGODOCK_CLUSTER_PORT"] = str(port)
+    return jobs
+
+
+def test_a_host_that_cannot_begin_is_named_by_the_others_in_seconds(training_job):
+    from local.jobs import free_port
+
+    jobs = hosts([training_job("kmeans", k=3, feature_dim=3) for _ in range(2)], free_port())
+    jobs[0].channel("train", CSV, TYPE)
+    jobs[1].channel("train", CSV, "text/yaml")
+    processes = [job.start() for job in jobs]
+    for process in processes:
+        process.communicate(timeout=60)
+        assert process.returncode == 1
+    assert "text/yaml" in (jobs[1].root / "output" / "failure").read_text()
+    first = (jobs[0].root / "output" / "failure").read_text()
+    assert first.startswith("ClientError: host 127.0.0.2 failed: channel train: content type 'text/yaml'")
+
+
+def test_a_host_that_is_killed_ends_the_others_with_its_name(training_job):
+    from local.jobs import free_port
+
+    jobs = [
+        training_job("kmeans", k=3, feature_dim=3, epochs=1_000_000, mini_batch_size=50) for _ in range(3)
+    ]
+    processes = [job.channel("train", CSV, TYPE).start() for job in hosts(jobs, free_port())]
+    for line in processes[1].stdout:
+        if "#progress_metric" in line:
+            processes[1].kill()
+            break
+    for process, job in ((processes[0], jobs[0]), (processes[2], jobs[2])):
+        process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "host 127.0.0.2 left the job" in (job.root / "output" / "failure").read_text()

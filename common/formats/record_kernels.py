@@ -13,7 +13,7 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba import carray, types
+from numba import carray, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic
 
 from common.compiled import compiled
@@ -174,7 +174,7 @@ def _word(data: Any, at: int) -> Any:
 
 
 @compiled
-def _integers(data: Any, at: int, end: int, room: Any, filled: int) -> Any:
+def _integers(data: Any, at: Any, end: int, room: Any, filled: int) -> Any:
     """Appends variable-length integers to ``room``: (how far it is filled, -1 if malformed, -2 if full).
 
     Up to four bytes, which is what keys mostly take, are read at once without a branch for how many they are.
@@ -428,6 +428,34 @@ def read_records(
         state[ROWS] = row + 1
         state[AT] = min(padded, stop)
     return MORE
+
+
+@compiled
+def cut(data: Any, at: Any, cuts: Any) -> int:
+    """Looks for frames that begin after equal shares of ``data[at:]``, and puts them into ``cuts``.
+
+    Returns how many there are; less than asked for where a share holds a record in parts, or no whole one.
+    """
+    count = len(cuts)
+    share = (len(data) - at) // (count + 1)
+    found = 0
+    stop = len(data)
+    wanted = at + share
+    while found < count:
+        if at >= wanted:
+            cuts[found] = at
+            found += 1
+            wanted += share
+            continue
+        if stop - at < 8 or _word(data, at) != _MAGIC:
+            return found
+        header = np.int64(_word(data, at + 4))
+        if header > _LENGTH:
+            return found
+        at += 8 + header + (-header & 3)
+        if at > stop:
+            return found
+    return found
 
 
 @compiled

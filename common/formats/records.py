@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -27,6 +29,7 @@ from common.content_types import MediaType
 from common.failures import ClientError
 from common.formats import recordio
 from common.formats.layout import Layout, Stream
+from common.formats.lines import thread_count
 from common.formats.reading import BLOCK, Window
 
 _KEY = b"values"
@@ -34,6 +37,8 @@ _VARINT, _EIGHT, _DELIMITED, _FOUR = 0, 1, 2, 5
 _DENSE_TYPES: dict[int, np.dtype[Any]] = {2: np.dtype("<f4"), 3: np.dtype("<f8")}  # by field number in Value
 _FEW, _MANY = 64, 1 << 16  # how many records the general reader takes before a template is tried again
 _WORTH_IT = 16  # a template that fits fewer records is no gain
+_DIVIDED = 1 << 18  # bytes that are worth the work of several threads
+_LARGE = 256  # rows that make a batch of their own
 
 
 def decode(stream: Stream, name: str, media_type: MediaType, layout: Layout) -> Iterator[Batch]:
@@ -44,25 +49,24 @@ def decode(stream: Stream, name: str, media_type: MediaType, layout: Layout) -> 
     where numbers are expected, for keys outside the width, for dense rows of different widths, and for
     missing labels where the layout wants them.
     """
-    reader = _Reader(name, layout)
     window = Window(stream, 2 * BLOCK)
-    while not window.ended:
-        window.fill()
-        batch, size = reader.read(window.view, window.ended)
-        window.start += size
-        if batch is not None:
-            yield batch
+    with closing(_Reader(name, layout)) as reader:
+        while not window.ended:
+            window.fill()
+            batches, size = reader.read(window.view, window.ended)
+            window.start += size
+            yield from batches
     if window.start < window.stop:
         raise recordio.truncated(name, reader.count + 1)
 
 
 def decode_bytes(body: bytes, name: str, media_type: MediaType, layout: Layout) -> Batch | None:
     """The rows of a body of records, None if there are none. Raises as ``decode``."""
-    reader = _Reader(name, layout)
-    batch, size = reader.read(_array(body), True)
+    with closing(_Reader(name, layout)) as reader:
+        batches, size = reader.read(_array(body), True)
     if size < len(body):
         raise recordio.truncated(name, reader.count + 1)
-    return batch
+    return join(batches) if batches else None
 
 
 def _array(data: bytes) -> NDArray[np.uint8]:
@@ -82,12 +86,20 @@ class _Reader:
         self._sparse_width = 1
         self._template: _Template | None = None
         self._patience = _FEW
-        self._room: _Room | None = None
+        self._rooms: list[_Room] = []
+        self._threads = thread_count()
+        self._pool: ThreadPoolExecutor | None = None
 
-    def read(self, data: NDArray[np.uint8], final: bool) -> tuple[Batch | None, int]:
+    def close(self) -> None:
+        """Lets the threads go."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def read(self, data: NDArray[np.uint8], final: bool) -> tuple[list[Batch], int]:
         """The rows of the whole records at the start of ``data`` and how many bytes those take.
 
-        ``final`` says that no more bytes follow. The batch does not share memory with ``data``.
+        ``final`` says that no more bytes follow. The batches do not share memory with ``data``; there are
+        several only if each is large.
         """
         parts: list[Batch] = []
         at = 0
@@ -102,7 +114,9 @@ class _Reader:
                 self._patience = _FEW
         if any(isinstance(part.features, CSR) for part in parts):
             parts = [self._as_sparse(part) for part in parts]
-        return (join(parts) if parts else None), at
+        if len(parts) > 1 and min(map(len, parts)) < _LARGE:
+            parts = [join(parts)]
+        return parts, at
 
     def _read_alike(self, data: NDArray[np.uint8], at: int, parts: list[Batch]) -> tuple[int, int]:
         """Reads records that fit the template, or make one; how many, and where they end."""
@@ -154,9 +168,66 @@ class _Reader:
             return at
         from common.formats import record_kernels as kernels
 
-        room = self._room
-        if room is None:
-            room = self._room = _Room(self._label_size)
+        end = at
+        for stop, room, (why, state) in self._runs(data, at, final):
+            width = int(state[kernels.DENSE_WIDTH])
+            if width >= 0 and self._width not in (None, width):
+                break  # a run beside this one met another width, which the next run will tell
+            rows = int(state[kernels.ROWS])
+            if rows:
+                parts.append(self._rows(room, rows, int(state[kernels.ENTRIES])))
+                self.count += rows
+                self._width = None if width < 0 else width
+                self._sparse_width = max(self._sparse_width, int(state[kernels.LARGEST]) + 1)
+                end = int(state[kernels.AT])
+            elif end == at:
+                if why == kernels.PARTS:
+                    return self._read_parts(data, at, final, parts)
+                if why != kernels.MORE:
+                    raise self._fault(why, int(state[kernels.DETAIL]), int(state[kernels.OTHER]))
+            if end != stop:
+                break  # what is wrong here is told by the next run, which begins with it
+        return end
+
+    def _runs(
+        self, data: NDArray[np.uint8], at: int, final: bool
+    ) -> Iterator[tuple[int, _Room, tuple[int, NDArray[np.int64]]]]:
+        """Runs of the kernel over ``data[at:]``: where each should end, its room, and what it gave.
+
+        One short run at first; when it goes on like that, as many as there are threads side by side, each of
+        which takes the records before it to be right.
+        """
+        from common.formats import record_kernels as kernels
+
+        most, self._patience = self._patience, min(2 * self._patience, _MANY)
+        cuts = np.empty(self._threads - 1, np.int64)
+        found = 0
+        if most == _MANY and len(data) - at >= _DIVIDED:
+            found = kernels.cut(data, at, cuts)
+        bounds = [at, *cuts[:found].tolist(), len(data)]
+        rooms = self._rooms
+        while len(rooms) <= found:
+            rooms.append(_Room(self._label_size))
+        if found and self._pool is None:
+            self._pool = ThreadPoolExecutor(self._threads - 1, "records")
+        others = [
+            self._pool.submit(self._run, data[:stop], start, final, most, room)
+            for start, stop, room in zip(bounds[1:-1], bounds[2:], rooms[1 : found + 1], strict=True)
+            if self._pool is not None
+        ]
+        try:
+            yield bounds[1], rooms[0], self._run(data[: bounds[1]], at, final, most, rooms[0])
+            for stop, room, other in zip(bounds[2:], rooms[1 : found + 1], others, strict=True):
+                yield stop, room, other.result()
+        finally:
+            wait(others)  # nothing may read the block, or write to a room, after this
+
+    def _run(
+        self, data: NDArray[np.uint8], at: int, final: bool, most: int, room: _Room
+    ) -> tuple[int, NDArray[np.int64]]:
+        """Reads up to ``most`` records from ``at`` on into ``room``: why it ended, and the kernel's state."""
+        from common.formats import record_kernels as kernels
+
         state = np.zeros(kernels.STATE, np.int64)
         state[kernels.AT] = at
         state[kernels.DENSE_WIDTH] = -1 if self._width is None else self._width
@@ -164,29 +235,14 @@ class _Reader:
         feature_dim = -1 if self._feature_dim is None else self._feature_dim
         while True:
             why = kernels.read_records(
-                data, len(data), final, self._patience, self._label_size, feature_dim,
+                data, len(data), final, most, self._label_size, feature_dim,
                 room.values, room.keys, room.labels, room.label_keys, room.starts, room.sparse,
                 np.empty(kernels.TENSORS, np.int64), state,
             )  # fmt: skip
-            if why != kernels.FULL:
-                break
-            if state[kernels.ROWS]:  # what was read goes first, the arrays grow only if one record fills them
-                break
+            # Full arrays are handed on, and grow only if a single record fills them.
+            if why != kernels.FULL or state[kernels.ROWS]:
+                return why, state
             room.grow()
-        rows = int(state[kernels.ROWS])
-        if rows:
-            parts.append(self._rows(room, rows, int(state[kernels.ENTRIES])))
-            self.count += rows
-            self._width = None if state[kernels.DENSE_WIDTH] < 0 else int(state[kernels.DENSE_WIDTH])
-            self._sparse_width = int(state[kernels.LARGEST]) + 1
-            if rows == self._patience:
-                self._patience = min(2 * self._patience, _MANY)
-        end = int(state[kernels.AT])
-        if why == kernels.PARTS and not rows:
-            return self._read_parts(data, end, final, parts)
-        if why not in (kernels.MORE, kernels.FULL, kernels.PARTS) and not rows:
-            raise self._fault(why, int(state[kernels.DETAIL]), int(state[kernels.OTHER]))
-        return end
 
     def _begins(self, data: NDArray[np.uint8], at: int, final: bool) -> bool:
         """Whether a whole frame begins at ``at``, or something that is wrong."""
@@ -276,9 +332,13 @@ class _Room:
     def take(self, count: int) -> tuple[Float32, Int64]:
         """The first ``count`` values and keys, for good: copies, or the arrays themselves if well filled."""
         values, keys = self.values[:count], self.keys[:count]
-        if 2 * count < len(self.values):
-            return values.copy(), keys.copy()
-        self._make(count + count // 4)
+        size = len(self.values)
+        if 2 * count < size:
+            values, keys = values.copy(), keys.copy()
+            if count < _LARGE:
+                return values, keys
+        # The next run will want about as much; a short one in between must not make it stop early.
+        self._make(max(count + count // 4, size - size // 8))
         return values, keys
 
 

@@ -61,7 +61,7 @@ def _eight(data: Any, at: int) -> Any:
 
 
 @compiled
-def _digits(data: Any, at: int, mantissa: int) -> Any:
+def _digits(data: Any, at: int, mantissa: Any) -> Any:
     """Appends the digits from ``at`` on to a mantissa: (mantissa, where they end, how many did not fit).
 
     Eight at a time without a branch for how many there are, for no branch can be foretold in such data.
@@ -70,7 +70,7 @@ def _digits(data: Any, at: int, mantissa: int) -> Any:
         word = _eight(data, at) ^ _ZEROS
         # The highest bit of each byte that is no digit, from the first of them on.
         others = (word | (word + _ABOVE_NINE)) & _HIGH_BITS
-        count = np.int64(8)
+        count: Any = np.int64(8)
         if others != 0:
             first = others & (~others + np.uint64(1))
             place = ((first >> np.uint64(7)) * _BYTE_NUMBERS) >> np.uint64(56)

@@ -68,14 +68,13 @@ class Boosting:
             self.booster.set_param(_with_metrics(plan))
         self.rounds = self.booster.num_boosted_rounds() if start is not None else 0
         self._best: bytes | None = None
-        self.exhausted = self._out_of_patience()
 
     def run(self, rounds: Iterable[int], each: Callable[[int, list[Score]], None]) -> None:
         """Boosts once for each of ``rounds``, calling ``each`` with the round's number and scores.
 
         Ends early when patience does. Raises the library's errors as they are.
         """
-        if self.exhausted:
+        if self.out_of_patience():
             return
         for number in rounds:
             self.booster.update(self._evaluated[0][0], number)
@@ -83,7 +82,7 @@ class Boosting:
             scores = self.measure(number)
             self._watch(number, scores)
             each(number, scores)
-            if self.exhausted:
+            if self.out_of_patience():
                 return
 
     def measure(self, number: int) -> list[Score]:
@@ -143,9 +142,9 @@ class Boosting:
             if self.plan.parameters.get("booster") == "gblinear":
                 # A linear model has no rounds to cut off.
                 self._best = bytes(self.booster.save_raw("ubj"))
-        self.exhausted = self._out_of_patience()
 
-    def _out_of_patience(self) -> bool:
+    def out_of_patience(self) -> bool:
+        """Whether early stopping has seen enough."""
         best = self.booster.attr(BEST_ROUND)
         if self.plan.patience is None or best is None:
             return False

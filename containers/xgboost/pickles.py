@@ -68,11 +68,11 @@ class _Reader(pickle.Unpickler):
             return _ALLOWED[module, name]
         except KeyError:
             raise ClientError(
-                f"the pickle holds {module}.{name}, which is refused; accepted: a pickled xgboost Booster alone"
+                f"the pickle holds {module}.{name}, which is refused; accepted: a pickled Booster alone"
             ) from None
 
     def persistent_load(self, identity: Any) -> Any:
-        raise ClientError("the pickle refers to something outside; accepted: a pickled xgboost Booster alone")
+        raise ClientError("the pickle refers to something outside; accepted: a pickled Booster alone")
 
 
 def load(data: bytes) -> xgb.Booster:

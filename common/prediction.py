@@ -23,6 +23,9 @@ class Predictor(Protocol):
     ``load`` reads the files of an extracted model.tar.gz and raises ClientError when they can't be a model
     of this algorithm. Files that are none of its own are ignored. Nothing in them is executed. It happens
     before the server forks, answering after it, in several processes and threads at once.
+
+    A predictor may have ``json_keys``, a tuple of its columns' names in the order of JSON answers, where
+    AWS's differ from the order of CSV columns.
     """
 
     feature_dim: int | None

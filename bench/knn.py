@@ -1,10 +1,10 @@
 """KNN: queries a second through our predictor, against bare FAISS on the same index.
 
 Writes an artifact as training does, loads it as the endpoint does, and times ``predict`` (search, vote or
-mean) against ``index.search`` of the very same file. The two take turns; each figure is the fastest of all
-rounds. The target is at least 0.95 of FAISS's rate::
+mean) against ``index.search`` of the very same file. The two take short turns; each figure is its
+fastest turn. The target is at least 0.95 of FAISS's rate::
 
-    python -m bench.knn [--rows 100000] [--features 50] [--neighbors 10] [--seconds 2] [--rounds 5]
+    python -m bench.knn [--rows 100000] [--features 50] [--neighbors 10] [--seconds 4]
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from containers.knn.model import KNN, IndexSettings, Preparation, new_index
 from containers.knn.predict import load
 
 CLASSES = 10
+TURN = 0.02  # seconds
 INDEXES = ("faiss.Flat", "faiss.IVFFlat", "faiss.IVFPQ")
 
 
@@ -44,16 +45,17 @@ def make(folder: Path, kind: str, arguments: argparse.Namespace, predictor_type:
 
 
 def fastest(
-    ours: Callable[[Any], Any], peer: Callable[[Any], Any], queries: list[Any], seconds: float, rounds: int
+    ours: Callable[[Any], Any], peer: Callable[[Any], Any], queries: list[Any], seconds: float
 ) -> tuple[float, float]:
-    """Seconds a query batch of each, the two in turns, the fastest of ``rounds``."""
+    """Seconds a query batch of each, the two in short turns, the fastest of all in ``seconds``."""
     start = time.perf_counter()
     for batch in queries[:3]:
         ours(batch), peer(batch)
     each = (time.perf_counter() - start) / 6
-    turns = max(1, min(len(queries), int(seconds / rounds / max(each, 1e-7) / 2)))
+    # Short turns, and many: what else the machine does then spoils few of either side's.
+    turns = max(1, min(len(queries), int(TURN / max(each, 1e-7))))
     best = [float("inf"), float("inf")]
-    for _ in range(rounds):
+    for _ in range(max(3, int(seconds / 2 / turns / each))):
         for side, function in enumerate((ours, peer)):
             start = time.perf_counter()
             for batch in queries[:turns]:
@@ -68,8 +70,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--features", type=int, default=50)
     parser.add_argument("--neighbors", type=int, default=10)
-    parser.add_argument("--seconds", type=float, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4)
     arguments = parser.parse_args()
     random = np.random.default_rng(1)
     print(
@@ -94,7 +95,6 @@ def main() -> None:
                     lambda rows, bare=index: bare.search(rows, arguments.neighbors),
                     queries,
                     arguments.seconds,
-                    arguments.rounds,
                 )
                 print(
                     f"{kind:14} {predictor_type:10} batches of {size:4}: ours {size / ours:9.0f} queries/s, "

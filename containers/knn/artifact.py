@@ -126,8 +126,8 @@ def _reduction(about: Any, dimension: int) -> tuple[Projection | None, int]:
         width = about.get("input_dim")
         # An index may be wider than its rows, which zeros fill up; never narrower.
         return None, dimension if width is None else _integer(about, "input_dim", 1, dimension)
-    if kind not in KINDS:
-        raise _fault("dimension_reduction.type", kind, f"{one_of(KINDS)}, or null")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise _fault("dimension_reduction.type", kind, one_of([*KINDS, "null"]))
     width = _integer(about, "input_dim", 1, _MOST_FEATURES)
     target = _integer(about, "target_dim", 1, dimension)
     seed = _integer(about, "seed", 0, (1 << 64) - 1)

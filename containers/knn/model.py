@@ -17,6 +17,8 @@ from containers.knn.projection import Projection
 PredictorType = Literal["classifier", "regressor"]
 
 PQ_BITS = 8
+_LARGEST = float(np.finfo(np.float32).max)
+_FEW = 64  # neighbors
 _MIN_TABLE = 1 << 16
 _CHUNK = 1 << 22  # neighbors looked for at once
 _GPU_NEIGHBORS = 2048  # the most that FAISS finds on a GPU
@@ -122,6 +124,13 @@ def majority(codes: Int64, classes: int) -> Int64:
     return codes[np.arange(rows), counts.argmax(axis=1)]
 
 
+def _finite(distances: Float32) -> bool:
+    """Whether all of (n, k) sorted distances or inner products are numbers that FAISS computed."""
+    if len(distances) == 1:
+        return -_LARGEST < distances.item(0) < _LARGEST and -_LARGEST < distances.item(-1) < _LARGEST
+    return bool((np.abs(distances[:, [0, -1]]) < _LARGEST).all())
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What neighbors say of some rows, and who they are."""
@@ -165,23 +174,31 @@ class KNN:
         """Distances, ascending, and places in the index of the k nearest; (n, k) each. Raises TooFar."""
         queries = self.preparation(rows)
         distances, places = self._search(queries, self.k)
-        if self._inverted and (lacking := places[:, -1] < 0).any():
-            # The lists that were visited hold fewer than k rows: all lists are, for these queries alone.
-            every: Any = faiss.SearchParametersIVF()
-            every.nprobe = self.index.nlist
-            found = self.index.search(queries[lacking], self.k, params=every)
-            distances[lacking], places[lacking] = found
-        far = (places[:, -1] < 0) | ~np.isfinite(distances[:, -1])
-        if far.any():
-            raise TooFar(int(far.argmax()) + 1)
+        if not _finite(distances):
+            self._complete(queries, distances, places)
         if self._inner:
             np.negative(distances, out=distances)
             if self.preparation.normalize:
                 distances += 1
         return distances, places
 
+    def _complete(self, queries: Float32, distances: Float32, places: Int64) -> None:
+        """Finds neighbors where FAISS, in place of some, put none and the largest distance there is."""
+        lacking = places[:, -1] < 0
+        if self._inverted and lacking.any():
+            # The lists that were visited hold fewer than k rows: all lists are, for these queries alone.
+            every: Any = faiss.SearchParametersIVF()
+            every.nprobe = self.index.nlist
+            found = self.index.search(queries[lacking], self.k, params=every)
+            distances[lacking], places[lacking] = found
+        far = ~(np.abs(distances) < _LARGEST).all(axis=1)
+        if far.any():
+            raise TooFar(int(far.argmax()) + 1)
+
     def predict(self, rows: Float32) -> Float32:
         """(n,) float32 predictions for (n, input_dim) float32 rows. Raises TooFar."""
+        if len(rows) == 1 and self.k <= _FEW:
+            return self._predict_one(rows)
         step = max(1, _CHUNK // self.k)  # many short rows and a large k must not add up
         if len(rows) <= step:
             return self._decide(self.neighbors(rows)[1])
@@ -192,6 +209,17 @@ class KNN:
             return self._decide(self.neighbors(rows[start : start + step])[1])
         except TooFar as error:
             raise TooFar(start + error.row) from None
+
+    def _predict_one(self, rows: Float32) -> Float32:
+        # For a handful of labels Python is faster than numpy, whose every call takes a microsecond.
+        labels = self.labels[self.neighbors(rows)[1][0]].tolist()
+        if self.predictor_type == "regressor":
+            return np.array([sum(labels) / self.k], np.float32)
+        votes: dict[float, int] = {}
+        for label in labels:
+            votes[label] = votes.get(label, 0) + 1
+        # The first of the most frequent: a dictionary keeps the order in which neighbors came.
+        return np.array([max(votes, key=votes.__getitem__)], np.float32)
 
     def answer(self, rows: Float32) -> Answer:
         """Predictions with their neighbors' distances and labels. Raises TooFar."""

@@ -36,6 +36,7 @@ _KEY = b"values"
 _VARINT, _EIGHT, _DELIMITED, _FOUR = 0, 1, 2, 5
 _DENSE_TYPES: dict[int, np.dtype[Any]] = {2: np.dtype("<f4"), 3: np.dtype("<f8")}  # by field number in Value
 _FEW, _MANY = 64, 1 << 16  # how many records the general reader takes before a template is tried again
+_STEADY = 1 << 10  # from that many on, a block is divided among threads
 _WORTH_IT = 16  # a template that fits fewer records is no gain
 _DIVIDED = 1 << 18  # bytes that are worth the work of several threads
 _LARGE = 256  # rows that make a batch of their own
@@ -202,7 +203,8 @@ class _Reader:
         most, self._patience = self._patience, min(2 * self._patience, _MANY)
         cuts = np.empty(self._threads - 1, np.int64)
         found = 0
-        if most == _MANY and len(data) - at >= _DIVIDED:
+        if most >= _STEADY and len(data) - at >= _DIVIDED:
+            most = _MANY
             found = kernels.cut(data, at, cuts)
         bounds = [at, *cuts[:found].tolist(), len(data)]
         rooms = self._rooms

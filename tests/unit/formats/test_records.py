@@ -309,6 +309,40 @@ def test_cut_off_anywhere(uniform):
     assert bounds >= 4
 
 
+@pytest.mark.parametrize("threads", ["1", "2", "5"])
+def test_records_read_side_by_side(monkeypatch, threads):
+    monkeypatch.setenv("ALGODOCK_NUM_THREADS", threads)
+    many = 30_000
+    values = matrix(many, 20)
+    labels = np.arange(many, dtype=np.float32)
+    sparse = encode_batch(Batch(to_csr(values), labels))
+    size = len(sparse) // many
+    found = batches(sparse, label_size=1)
+    assert np.array_equal(np.concatenate([dense(batch.features) for batch in found]), values)
+    assert np.array_equal(np.concatenate([batch.labels for batch in found]), labels)
+    for at in (12_345, 23_456, 29_999):
+        head = sparse[: at * size]
+        with pytest.raises(ClientError, match=f"record {at + 1} of rows has no label"):
+            rows(head + frames(record([1.0], keys=[0], shape=[20])) + sparse, label_size=1)
+        with pytest.raises(ClientError, match=f"record {at + 1} of rows does not begin with the RecordIO"):
+            rows(head + b"12345678" + sparse, label_size=1)
+        with pytest.raises(ClientError, match=f"rows ends in the middle of record {at}"):
+            rows(head[:-5], label_size=1)
+        magic = recordio.MAGIC_BYTES
+        parted = magic + struct.pack("<I", 1 << 29) + magic + struct.pack("<II", 3 << 29 | 4, 0x1234567A)
+        with pytest.raises(ClientError, match=f"record {at + 1} of rows is not a protobuf message"):
+            rows(head + parted + sparse, label_size=1)
+        # A dense row of one width and, some blocks later, one of another.
+        wide = frames(record([1.0] * 20, [1])), frames(record([1.0] * 19, [1]))
+        with pytest.raises(
+            ClientError, match=f"record {2 * at + 2} of rows has 19 features; 20 are expected"
+        ):
+            rows(wide[0] + head + head + wide[1] + sparse, label_size=1)
+        mixed = rows(head + wide[0] + sparse, label_size=1)
+        assert mixed.features.shape == (at + 1 + many, 20)
+        assert np.array_equal(mixed.features[at : at + 1].dense(), np.ones((1, 20)))
+
+
 def test_a_false_length_takes_no_memory():
     import tracemalloc
 

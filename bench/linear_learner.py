@@ -89,7 +89,7 @@ def scikit_learn(train: Batch, validation: Batch, models: int) -> tuple[float, f
     values = declaration.resolve({"predictor_type": "binary_classifier"})
     assert isinstance(train.features, np.ndarray)
     mean, deviation = train.features.mean(0), train.features.std(0)
-    x, held_out = (train.features - mean) / deviation, (validation.features - mean) / deviation  # type: ignore[operator]
+    x, held_out = (train.features - mean) / deviation, (validation.features - mean) / deviation
     started, best, epochs = time.perf_counter(), 0.0, 0
     for settings in candidates(values, "adam", models, 0):
         model = SGDClassifier(

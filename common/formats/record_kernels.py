@@ -13,10 +13,9 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba import carray, types  # type: ignore[attr-defined]
-from numba.extending import intrinsic
 
 from common.compiled import compiled
+from common.formats.borrowing import borrowed
 
 # Why reading stopped.
 MORE = 0  # the bytes end, perhaps inside a record
@@ -55,26 +54,7 @@ _FLOAT32, _FLOAT64, _INT32, _BYTES = 2, 3, 7, 9  # field numbers in Value
 _VARINT, _EIGHT, _DELIMITED, _GROUP, _END_GROUP, _FOUR = range(6)  # wire types
 
 
-@intrinsic
-def _pointer(context: Any, array: Any) -> Any:
-    """Where an array's elements are."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return context.make_array(array)(context, builder, arguments[0]).data
-
-    return types.CPointer(array.dtype)(array), generate
-
-
-@compiled
-def _borrowed(array: Any) -> Any:
-    """The same elements as an array that owns nothing.
-
-    Called functions count references to the arrays they are given, atomically: more work than reading a
-    short record. There is nothing to count for these. The array itself must stay where it is meanwhile.
-    """
-    return carray(_pointer(array), array.shape)  # type: ignore[call-arg]
-
-
+# For small functions, which are then part of those that call them.
 _in_place = numba.njit(nogil=True, error_model="numpy", inline="always")
 
 
@@ -389,10 +369,10 @@ def read_records(
     numbers about what is wrong, the width of dense rows (-1 before the first) and the largest key or, where
     rows have shapes, the largest shape less one. ``tensors`` is room for TENSORS numbers.
     """
-    data, state, starts, sparse = _borrowed(data), _borrowed(state), _borrowed(starts), _borrowed(sparse)
-    values, keys = _borrowed(values), _borrowed(keys)
-    labels, label_keys = _borrowed(labels), _borrowed(label_keys)
-    features, label = _borrowed(tensors)[:_TENSOR], _borrowed(tensors)[_TENSOR:]
+    data, state, starts, sparse = borrowed(data), borrowed(state), borrowed(starts), borrowed(sparse)
+    values, keys = borrowed(values), borrowed(keys)
+    labels, label_keys = borrowed(labels), borrowed(label_keys)
+    features, label = borrowed(tensors)[:_TENSOR], borrowed(tensors)[_TENSOR:]
     while state[ROWS] < most:
         at = state[AT]
         row = state[ROWS]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from common.compiled import compiled
+from common.formats.borrowing import borrowed
 
 LF, CR, TAB, SPACE, QUOTE, HASH, COLON = 10, 13, 9, 32, 34, 35, 58
 ZERO, POINT, PLUS, MINUS = 48, 46, 43, 45
@@ -202,6 +203,7 @@ def csv_rows(
     Stops at ``stop``, or at the beginning of a line that is not plain or not of that many columns. Returns
     (where it stopped, rows read in all, lines passed).
     """
+    data, lead, features = borrowed(data), borrowed(lead), borrowed(features)
     leading = lead.shape[1]
     width = features.shape[1]
     columns = leading + width
@@ -240,9 +242,9 @@ def csv_rows(
                         return line, row, lines
                     at += 1
             if column < leading:
-                lead[row, column] = value
+                lead[np.uint64(row), np.uint64(column)] = value
             elif column < columns:
-                features[row, column - leading] = value
+                features[np.uint64(row), np.uint64(column - leading)] = value
             else:
                 return line, row, lines
             column += 1
@@ -291,6 +293,8 @@ def libsvm_rows(
     one is ``weighted`` or the other way round, or that has an index not below ``limit``. Returns (where it
     stopped, rows read in all, lines passed, the largest index so far).
     """
+    data, labels, weights = borrowed(data), borrowed(labels), borrowed(weights)
+    values, indices, indptr = borrowed(values), borrowed(indices), borrowed(indptr)
     lines = 0
     while at < stop:
         line = at

@@ -1,8 +1,8 @@
 """KNN: queries a second through our predictor, against bare FAISS on the same index.
 
 Writes an artifact as training does, loads it as the endpoint does, and times ``predict`` (search, vote or
-mean) against ``index.search`` of the very same file. The two take short turns; each figure is its
-fastest turn. The target is at least 0.95 of FAISS's rate::
+mean) against ``index.search`` of the very same file. The two take short turns; a rate is that of the
+fastest turn, the ratio the median over pairs of turns. The target is at least 0.95 of FAISS's rate::
 
     python -m bench.knn [--rows 100000] [--features 50] [--neighbors 10] [--seconds 4]
 """
@@ -10,6 +10,7 @@ fastest turn. The target is at least 0.95 of FAISS's rate::
 from __future__ import annotations
 
 import argparse
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -44,24 +45,27 @@ def make(folder: Path, kind: str, arguments: argparse.Namespace, predictor_type:
         artifact.write(knn, name, folder / name)
 
 
-def fastest(
+def compare(
     ours: Callable[[Any], Any], peer: Callable[[Any], Any], queries: list[Any], seconds: float
-) -> tuple[float, float]:
-    """Seconds a query batch of each, the two in short turns, the fastest of all in ``seconds``."""
+) -> tuple[float, float, float]:
+    """Fastest seconds a query batch of each, and the median ratio of their rates, turn by turn."""
     start = time.perf_counter()
     for batch in queries[:3]:
         ours(batch), peer(batch)
     each = (time.perf_counter() - start) / 6
-    # Short turns, and many: what else the machine does then spoils few of either side's.
     turns = max(1, min(len(queries), int(TURN / max(each, 1e-7))))
-    best = [float("inf"), float("inf")]
-    for _ in range(max(3, int(seconds / 2 / turns / each))):
-        for side, function in enumerate((ours, peer)):
+    times: tuple[list[float], list[float]] = ([], [])
+    for pair in range(max(5, int(seconds / 2 / turns / each))):
+        # Short turns next to each other, first one side then the other: what else the machine does just then
+        # slows both.
+        for side in (0, 1) if pair % 2 else (1, 0):
+            function = (ours, peer)[side]
             start = time.perf_counter()
             for batch in queries[:turns]:
                 function(batch)
-            best[side] = min(best[side], (time.perf_counter() - start) / turns)
-    return best[0], best[1]
+            times[side].append((time.perf_counter() - start) / turns)
+    ratios = [theirs / own for own, theirs in zip(*times, strict=True)]
+    return min(times[0]), min(times[1]), statistics.median(ratios)
 
 
 def main() -> None:
@@ -90,7 +94,7 @@ def main() -> None:
                     )
                     for _ in range(2000 if size == 1 else 20)
                 ]
-                ours, peer = fastest(
+                ours, peer, ratio = compare(
                     lambda rows, model=predictor: model.predict(rows, {}),
                     lambda rows, bare=index: bare.search(rows, arguments.neighbors),
                     queries,
@@ -98,7 +102,7 @@ def main() -> None:
                 )
                 print(
                     f"{kind:14} {predictor_type:10} batches of {size:4}: ours {size / ours:9.0f} queries/s, "
-                    f"FAISS {size / peer:9.0f} queries/s, ratio {peer / ours:.3f}"
+                    f"FAISS {size / peer:9.0f} queries/s, ratio {ratio:.3f}"
                 )
 
 

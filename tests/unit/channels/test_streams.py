@@ -43,7 +43,8 @@ def test_plain_bytes_stay(content, chunk, size):
     if content.startswith(b"\x1f\x8b"):
         content = b"+" + content
     assert read(content, chunk, size) == content
-    assert read(b"\x1f" + content[1:], chunk, size) == b"\x1f" + content[1:]
+    almost = b"\x1f" + content[1:].lstrip(b"\x8b")  # gzip's first byte without its second
+    assert read(almost, chunk, size) == almost
 
 
 @settings(max_examples=200, deadline=None)

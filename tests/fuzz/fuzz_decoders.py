@@ -5,8 +5,9 @@ versions that it supports. Everything after the format goes to libFuzzer, which 
 
     python tests/fuzz/fuzz_decoders.py [FORMAT] -runs=100000 -max_total_time=60 -max_len=4096 [CORPUS]
 
-Formats are recordio, csv, libsvm, parquet and ndarray; without one, the first byte picks it. Compiled kernels give no coverage, so they run as
-Python here (NUMBA_DISABLE_JIT), where a read past the end of an array is an IndexError too.
+Formats are recordio, csv, libsvm, parquet and ndarray; without one, the first byte picks it. Compiled kernels
+give no coverage, so they run as Python here (NUMBA_DISABLE_JIT), where a read past the end of an array is an
+IndexError too.
 """
 
 from __future__ import annotations

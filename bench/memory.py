@@ -1,0 +1,140 @@
+"""Memory of the real `train` on a Pipe stream of 2 GB, from its first record to its last.
+
+A FIFO is fed with dense RecordIO-protobuf records (50 float32 and a label), generated on the fly. Meanwhile
+the process's VmRSS is sampled. Prints the highest for each quarter of the stream and for the
+whole job (VmHWM), and the growth from the first quarter to the last, which should be none; the whole should
+stay under 700 MB. Exit code 1 where either fails::
+
+    python -m bench.memory kmeans|linear-learner|pca|knn [--gigabytes 2] [--features 50]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from common.batches import Batch
+from common.formats import encode_batch
+from local.feeder import Feeder
+
+ROWS = 1 << 15  # of a piece of the stream
+PIECES = 4  # that differ; they come again and again
+LIMIT = 700  # MB
+FLAT = 0.05  # of the peak: what an allocator may come and go by
+PERIOD = 0.05  # seconds between samples
+
+HYPERPARAMETERS = {
+    "kmeans": {"k": "10"},
+    "pca": {"num_components": "5", "mini_batch_size": "1000"},
+    "knn": {"k": "10", "sample_size": "100000", "predictor_type": "classifier"},
+    "linear-learner": {"predictor_type": "binary_classifier", "epochs": "1"},
+}
+
+
+def pieces(features: int) -> list[bytes]:
+    """Records of two classes that a plane divides."""
+    random = np.random.default_rng(0)
+    plane = random.normal(size=features)
+    made = []
+    for _ in range(PIECES):
+        rows = random.standard_normal((ROWS, features), np.float32)
+        made.append(encode_batch(Batch(rows, (rows @ plane > 0).astype(np.float32))))
+    return made
+
+
+class Stream:
+    """Some pieces over and over until ``size`` bytes went by; ``share`` tells how far it is."""
+
+    def __init__(self, made: list[bytes], size: int) -> None:
+        self._made = made
+        self._size = size
+        self.share = 0.0
+
+    def __iter__(self) -> Iterator[bytes]:
+        sent = number = 0
+        while sent < self._size:
+            piece = self._made[number % len(self._made)]
+            yield piece
+            sent, number = sent + len(piece), number + 1
+            self.share = min(1.0, sent / self._size)
+
+
+def status(process: int, name: str) -> int:
+    """Kilobytes of VmRSS or VmHWM; 0 once the process has gone."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), 0)
+
+
+def watch(process: subprocess.Popen[bytes], stream: Stream) -> tuple[list[int], int]:
+    """The highest VmRSS in each quarter of the stream, and VmHWM; in kilobytes."""
+    quarters, peak = [0, 0, 0, 0], 0
+    while process.poll() is None:
+        share, now = stream.share, status(process.pid, "VmRSS")
+        if 0 < share < 1:
+            quarters[int(share * 4)] = max(quarters[int(share * 4)], now)
+        peak = max(peak, status(process.pid, "VmHWM"))
+        time.sleep(PERIOD)
+    return quarters, peak
+
+
+def lay_out(root: Path, hyperparameters: dict[str, str]) -> None:
+    """The job's folder."""
+    config = root / "input" / "config"
+    config.mkdir(parents=True)
+    (config / "hyperparameters.json").write_text(json.dumps(hyperparameters))
+    (config / "inputdataconfig.json").write_text(json.dumps({"train": {"TrainingInputMode": "Pipe"}}))
+
+
+def main() -> None:
+    """The program."""
+    parser = argparse.ArgumentParser(prog="python -m bench.memory")
+    parser.add_argument("algorithm", choices=sorted(HYPERPARAMETERS))
+    parser.add_argument("--gigabytes", type=float, default=2)
+    parser.add_argument("--features", type=int, default=50)
+    chosen = parser.parse_args()
+    stream = Stream(pieces(chosen.features), int(chosen.gigabytes * 1e9))
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        lay_out(root, {"feature_dim": str(chosen.features), **HYPERPARAMETERS[chosen.algorithm]})
+        environment = {**os.environ, "ALGORITHM": chosen.algorithm, "OPT_ML": str(root)}
+        with Feeder(root / "input" / "data", "train", [stream]):
+            started = time.perf_counter()
+            process = subprocess.Popen(
+                [Path(sys.executable).with_name("train")], env=environment, stdout=subprocess.PIPE
+            )
+            assert process.stdout is not None
+            log: list[bytes] = []
+            reader = threading.Thread(target=lambda: log.extend(process.stdout or ()), daemon=True)
+            reader.start()
+            quarters, peak = watch(process, stream)
+            seconds = time.perf_counter() - started
+            reader.join()
+        if process.returncode:
+            sys.exit(b"".join(log[-20:]).decode())
+    growth = (quarters[3] - quarters[0]) / 1024
+    megabytes = peak / 1024
+    print(
+        f"{chosen.algorithm}: {chosen.gigabytes:g} GB of {chosen.features} features in {seconds:.0f} s; "
+        f"VmRSS by quarter {', '.join(f'{quarter / 1024:.0f}' for quarter in quarters)} MB, "
+        f"growth {growth:+.0f} MB, peak {megabytes:.0f} MB (at most {LIMIT})"
+    )
+    if not all(quarters):
+        sys.exit("the stream was too short for a sample in each quarter: give more --gigabytes")
+    sys.exit(int(growth > FLAT * megabytes or megabytes > LIMIT))
+
+
+if __name__ == "__main__":
+    main()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import carray, types  # type: ignore[attr-defined]
+from numba import carray, config, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic
 
 from common.compiled import compiled
@@ -27,4 +27,4 @@ def borrowed(array: Any) -> Any:
     Called functions count references to the arrays they are given, atomically: more work than reading a
     short record. There is nothing to count for these. The array itself must stay where it is meanwhile.
     """
-    return carray(_pointer(array), array.shape)  # type: ignore[call-arg]
+    return array if config.DISABLE_JIT else carray(_pointer(array), array.shape)  # type: ignore[call-arg]

@@ -105,3 +105,12 @@ def test_the_cache_can_be_filled():
     from common.formats.warm import compile_all
 
     compile_all()
+
+
+def test_kernels_run_as_python_for_the_fuzzer():
+    import os
+    import subprocess
+    import sys
+
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    subprocess.run([sys.executable, "-m", "common.formats.warm"], env=environment, check=True)

@@ -12,8 +12,11 @@ from common import content_types
 from common.batches import Batch
 from common.content_types import MediaType
 from common.failures import ClientError, one_of
-from common.formats import delimited, libsvm, parquet, records
+from common.formats.delimited import DECODER as _DELIMITED
 from common.formats.layout import Decoder, Layout, Stream
+from common.formats.libsvm import DECODER as _LIBSVM
+from common.formats.parquet import DECODER as _PARQUET
+from common.formats.records import DECODER as _RECORDS
 from common.formats.records import encode_batch, encode_records
 
 __all__ = [
@@ -28,10 +31,10 @@ __all__ = [
 ]
 
 DECODERS: Mapping[str, Decoder] = {
-    content_types.RECORDIO_PROTOBUF: Decoder(records.decode, records.decode_bytes),
-    content_types.CSV: Decoder(delimited.decode, delimited.decode_bytes),
-    content_types.LIBSVM: Decoder(libsvm.decode, libsvm.decode_bytes),
-    content_types.PARQUET: Decoder(parquet.decode, parquet.decode_bytes),
+    content_types.RECORDIO_PROTOBUF: _RECORDS,
+    content_types.CSV: _DELIMITED,
+    content_types.LIBSVM: _LIBSVM,
+    content_types.PARQUET: _PARQUET,
 }
 
 

@@ -9,6 +9,8 @@ from numba.extending import intrinsic
 
 from common.compiled import compiled
 
+_AS_PYTHON = bool(config.DISABLE_JIT)  # type: ignore[attr-defined]
+
 
 @intrinsic
 def _pointer(context: Any, array: Any) -> Any:
@@ -27,4 +29,4 @@ def borrowed(array: Any) -> Any:
     Called functions count references to the arrays they are given, atomically: more work than reading a
     short record. There is nothing to count for these. The array itself must stay where it is meanwhile.
     """
-    return array if config.DISABLE_JIT else carray(_pointer(array), array.shape)  # type: ignore[call-arg]
+    return array if _AS_PYTHON else carray(_pointer(array), array.shape)  # type: ignore[call-arg]

@@ -20,7 +20,7 @@ from common.batches import Batch, Float32, join
 from common.content_types import MediaType
 from common.failures import ClientError
 from common.formats.charsets import as_utf8, wide_encoding
-from common.formats.layout import Layout, Stream
+from common.formats.layout import Decoder, Layout, Stream
 from common.formats.lines import (
     SMALL,
     LineError,
@@ -98,6 +98,9 @@ def decode_bytes(body: bytes, name: str, media_type: MediaType, layout: Layout) 
         return plain if plain is not None else _careful(body, name, layout, label_size)
     batches = list(decode(io.BytesIO(body), name, media_type, layout))
     return join(batches) if batches else None
+
+
+DECODER = Decoder(decode, decode_bytes)
 
 
 def _plain(body: bytes, layout: Layout, label_size: int) -> Batch | None:

@@ -16,7 +16,7 @@ from common.batches import CSR, Batch, Float32, Int64, join
 from common.content_types import MediaType
 from common.failures import ClientError
 from common.formats.charsets import as_utf8, wide_encoding
-from common.formats.layout import Layout, Stream
+from common.formats.layout import Decoder, Layout, Stream
 from common.formats.lines import (
     SMALL,
     LineError,
@@ -96,6 +96,9 @@ def decode_bytes(body: bytes, name: str, media_type: MediaType, layout: Layout) 
         return None
     found = _assemble(rows)
     return found.batch(table, layout.feature_dim or found.largest + 1)
+
+
+DECODER = Decoder(decode, decode_bytes)
 
 
 def _check(layout: Layout, name: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from common.batches import Batch, Float32, join
 from common.content_types import MediaType
 from common.failures import ClientError
-from common.formats.layout import Layout, Stream
+from common.formats.layout import Decoder, Layout, Stream
 from common.formats.reading import BLOCK, read_full
 
 _IN_MEMORY = 64 << 20  # longer streams go to a temporary file, since Parquet is read from its end
@@ -33,6 +33,9 @@ def decode_bytes(body: bytes, name: str, media_type: MediaType, layout: Layout) 
     """The rows of a Parquet body, None if there are none. Raises as ``decode``."""
     batches = list(_batches(io.BytesIO(body), name, layout)) if body else []
     return join(batches) if batches else None
+
+
+DECODER = Decoder(decode, decode_bytes)
 
 
 def _seekable(stream: Stream) -> IO[bytes]:

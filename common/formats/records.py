@@ -28,7 +28,7 @@ from common.batches import CSR, Batch, Float32, Int64, join
 from common.content_types import MediaType
 from common.failures import ClientError
 from common.formats import recordio
-from common.formats.layout import Layout, Stream
+from common.formats.layout import Decoder, Layout, Stream
 from common.formats.lines import thread_count
 from common.formats.reading import BLOCK, Window
 
@@ -68,6 +68,9 @@ def decode_bytes(body: bytes, name: str, media_type: MediaType, layout: Layout) 
     if size < len(body):
         raise recordio.truncated(name, reader.count + 1)
     return join(batches) if batches else None
+
+
+DECODER = Decoder(decode, decode_bytes)
 
 
 def _array(data: bytes) -> NDArray[np.uint8]:

@@ -236,9 +236,9 @@ def test_with_threads_of_openmp_each_process_loads_its_own_model(endpoint):
 
 
 def test_a_model_that_takes_longer_to_load_than_an_answer_may(endpoint, tmp_path, make_model):
-    (make_model(tmp_path / "model") / "slow").write_text("3")
+    (make_model(tmp_path / "model") / "slow").write_text("7")
     server = endpoint(
-        OMP_NUM_THREADS="2", SAGEMAKER_MODEL_SERVER_WORKERS="1", SAGEMAKER_MODEL_SERVER_TIMEOUT="1"
+        OMP_NUM_THREADS="2", SAGEMAKER_MODEL_SERVER_WORKERS="1", SAGEMAKER_MODEL_SERVER_TIMEOUT="4"
     )
     assert server.ask(*ROW)[0] == 200
     assert server.log.read_text().count("loaded\n") == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
@@ -45,13 +45,19 @@ def joined(cluster: Cluster) -> Iterator[None]:
             collective.init(dmlc_task_id=f"{cluster.rank:06d}", **arguments)
             yield
             collective.finalize()
-    except AlgorithmError as error:
-        if _LOST in str(error):
+            if introducer is not None:
+                introducer.wait_for()
+    except BaseException as error:
+        # What is left open would crash the process at its end, and keep the other hosts waiting.
+        with suppress(xgb.core.XGBoostError):
+            collective.finalize()
+        if introducer is not None:
+            with suppress(xgb.core.XGBoostError):
+                introducer.free()
+        if isinstance(error, AlgorithmError) and _LOST in str(error):
             # Whoever failed has said why, or is missing: this raises which.
             cluster.any(False)
         raise
-    if introducer is not None:
-        introducer.wait_for()
 
 
 @contextmanager

@@ -65,7 +65,7 @@ class Boosting:
         self.booster = xgb.Booster(_with_metrics(plan), [matrix for matrix, _ in evaluated])
         if start is not None:
             self.booster.load_model(bytearray(start))
-            self.booster.set_param(_with_metrics(plan))
+            self.booster.set_param(_listed(_with_metrics(plan)))
         self.rounds = self.booster.num_boosted_rounds() if start is not None else 0
         self._best: bytes | None = None
 
@@ -158,6 +158,12 @@ def _with_metrics(plan: Plan) -> dict[str, Any]:
     if plan.metrics:
         return {**plan.parameters, "disable_default_eval_metric": 1}
     return plan.parameters
+
+
+def _listed(parameters: dict[str, Any]) -> list[tuple[str, Any]]:
+    # Of a dictionary the library would take several metrics for one name.
+    metrics = [("eval_metric", name) for name in parameters.get("eval_metric", [])]
+    return [(key, value) for key, value in parameters.items() if key != "eval_metric"] + metrics
 
 
 def line(number: int, scores: Iterable[Score]) -> str:

@@ -117,15 +117,22 @@ class Batch:
 
 
 def join(batches: Sequence[Batch]) -> Batch:
-    """Batches of one channel as one. Raises ValueError when dense widths differ."""
+    """Batches of one channel as one. Raises ValueError when dense widths differ, or only some have labels.
+
+    Where only some have weights (one file of a channel may), the others' rows weigh 1.
+    """
     if len(batches) == 1:
         return batches[0]
     labels = [batch.labels for batch in batches if batch.labels is not None]
-    weights = [batch.weights for batch in batches if batch.weights is not None]
+    if len(labels) not in (0, len(batches)):
+        raise ValueError("some rows have labels and others don't")
+    weights = None
+    if any(batch.weights is not None for batch in batches):
+        weights = np.concatenate(
+            [np.ones(len(batch), np.float32) if batch.weights is None else batch.weights for batch in batches]
+        )
     return Batch(
-        stack([batch.features for batch in batches]),
-        np.concatenate(labels) if labels else None,
-        np.concatenate(weights) if weights else None,
+        stack([batch.features for batch in batches]), np.concatenate(labels) if labels else None, weights
     )
 
 

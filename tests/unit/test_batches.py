@@ -56,3 +56,11 @@ def test_recut_keeps_every_row_in_order(sizes, size):
 def test_widths_that_differ_are_refused():
     with pytest.raises(ValueError, match="dimension"):
         stack([rng.random((2, 3), np.float32), rng.random((2, 4), np.float32)])
+
+
+def test_rows_without_weights_weigh_one_beside_rows_with():
+    rows, labels = np.zeros((2, 1), np.float32), np.zeros(2, np.float32)
+    whole = join([Batch(rows, labels), Batch(rows, labels, np.array([3, 4], np.float32))])
+    assert whole.weights.tolist() == [1, 1, 3, 4]
+    with pytest.raises(ValueError, match="some rows have labels"):
+        join([Batch(rows), Batch(rows, labels)])

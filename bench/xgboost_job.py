@@ -1,8 +1,8 @@
 """A whole XGBoost job against a bare xgboost script on the same CSV: ``python -m bench.xgboost_job``.
 
 Both are processes timed from start to exit. Ours is `train` with the whole contract around it; the bare
-script reads the CSV with pandas (its C reader), trains with the same parameters and saves the model. They take
-turns, and the least time of each counts.
+script reads the CSV with pandas (its C reader), trains with the same parameters, prints the training metric
+each round as ours does and saves the model. They take turns, and the least time of each counts.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import socket
 import struct
 import time
@@ -176,10 +177,17 @@ def join(hosts: Hosts, stop: Stop | None = None, seconds: float = JOIN_SECONDS) 
     if len(hosts.names) == 1:
         return Cluster(hosts)
     wait = _Wait(time.monotonic() + seconds, stop or Stop())
-    port = int(os.environ.get("ALGODOCK_CLUSTER_PORT", PORT))
+    port = _port()
     if hosts.rank == 0:
         return Cluster(hosts, _accept(hosts, port, wait))
     return Cluster(hosts, [_connect(hosts, port, wait)])
+
+
+def _port() -> int:
+    written = os.environ.get("ALGODOCK_CLUSTER_PORT") or str(PORT)
+    if not re.fullmatch(r"[0-9]{1,5}", written) or int(written) >= 1 << 16:
+        raise ClientError(f"ALGODOCK_CLUSTER_PORT is '{written}'; accepted: a port from 0 to 65535")
+    return int(written)
 
 
 @dataclass(frozen=True, slots=True)

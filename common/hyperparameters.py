@@ -10,7 +10,9 @@ import ast
 import difflib
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -68,7 +70,11 @@ class Parameter:
             if not matching:
                 raise ValueError(self.accepted())
             return matching[0]
-        if self.kind == "list" and self.choices and not set(value) <= set(self.choices):
+        if (
+            self.kind == "list"
+            and self.choices
+            and not (value and all(item in self.choices for item in value))
+        ):
             raise ValueError(self.accepted())
         if self.kind in ("int", "float") and not self._in_range(value):
             raise ValueError(self.accepted())
@@ -288,8 +294,12 @@ def _boolean(written: str) -> bool:
 
 def _listing(written: str) -> list[Any]:
     if written[:1] in ("[", "("):
-        value = ast.literal_eval(written)
-        return list(value)
+        with suppress(ValueError, SyntaxError):
+            return list(ast.literal_eval(written))
+        # SageMaker's Spark library writes words without quotes: [ssd, msd].
+        if not re.fullmatch(r"[\[(][\w\s,.:@+-]*[\])]", written):
+            raise ValueError
+        written = written[1:-1]
     return [part.strip().strip("\"'") for part in written.split(",") if part.strip()]
 
 

@@ -122,9 +122,9 @@ def threads() -> int:
     """
     wanted = os.environ.get("ALGODOCK_NUM_THREADS")
     if wanted:
-        if not wanted.isdigit() or int(wanted) < 1:
+        if not wanted.isascii() or not wanted.isdigit() or int(wanted[:9]) < 1:
             raise ClientError(f"ALGODOCK_NUM_THREADS is '{wanted}'; accepted: an integer of at least 1")
-        return int(wanted)
+        return int(wanted[:9])
     cores = len(os.sched_getaffinity(0))
     try:
         quota, period = open("/sys/fs/cgroup/cpu.max").read().split()  # noqa: SIM115

@@ -101,7 +101,8 @@ def read(folder: Path) -> Job:
 
 def _table(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text("utf-8"))
+        # Editors on Windows begin a file with a byte order mark.
+        value = json.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         return {}
     except (ValueError, RecursionError) as error:
@@ -133,7 +134,7 @@ def _channels(path: Path, data: Path) -> dict[str, ChannelConfig]:
         channels[name] = ChannelConfig(
             name,
             _setting(path, name, settings, "TrainingInputMode", "File", INPUT_MODES),
-            settings.get("ContentType") or None,
+            _content_type(path, name, settings),
             _setting(path, name, settings, "S3DistributionType", "FullyReplicated", DISTRIBUTIONS),
             _setting(path, name, settings, "RecordWrapperType", "None", ("None", "RecordIO")),
         )
@@ -147,6 +148,16 @@ def _setting(
     if value not in accepted:
         raise ClientError(
             f"{path.name}: {key} of channel {channel} is '{value}'; accepted: {one_of(accepted)}"
+        )
+    return value
+
+
+def _content_type(path: Path, channel: str, settings: dict[str, Any]) -> str | None:
+    value = settings.get("ContentType") or None
+    if value is not None and not isinstance(value, str):
+        raise ClientError(
+            f"{path.name}: ContentType of channel {channel} is {json.dumps(value)[:60]}; "
+            "accepted: one content type as a string"
         )
     return value
 
@@ -171,6 +182,8 @@ def _hosts(path: Path) -> Hosts:
     current = config.get("current_host")
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise ClientError(f"{path.name}: 'hosts' is not a list of host names")
+    if len(set(names)) < len(names):
+        raise ClientError(f"{path.name}: 'hosts' names a host twice: {', '.join(names)}")
     if not isinstance(current, str) or current not in names:
         raise ClientError(f"{path.name}: current_host '{current}' is not among hosts {', '.join(names)}")
     return Hosts(

@@ -114,3 +114,10 @@ def test_a_stop_ends_the_waiting(monkeypatch):
     threading.Timer(0.3, lambda: setattr(stop, "requested", True)).start()
     with pytest.raises(AlgorithmError, match="asked to stop"):
         cluster.join(Hosts("127.0.0.1", ("127.0.0.1", "b")), stop, seconds=20)
+
+
+@pytest.mark.parametrize("port", ["x", "65536", "-1", "9" * 5000])
+def test_a_port_that_is_none_is_refused(monkeypatch, port):
+    monkeypatch.setenv("ALGODOCK_CLUSTER_PORT", port)
+    with pytest.raises(ClientError, match="accepted: a port from 0 to 65535"):
+        cluster.join(Hosts("127.0.0.1", ("127.0.0.1", "127.0.0.2")))

@@ -61,10 +61,25 @@ def test_false_is_false():
 
 @pytest.mark.parametrize(
     "written",
-    ['["msd","ssd"]', '["msd", "ssd"]', "['msd', 'ssd']", "msd,ssd", "msd, ssd", '("msd", "ssd")'],
+    [
+        '["msd","ssd"]',
+        '["msd", "ssd"]',
+        "['msd', 'ssd']",
+        "msd,ssd",
+        "msd, ssd",
+        '("msd", "ssd")',
+        "[msd, ssd]",
+    ],
 )
 def test_lists_are_spelled_in_many_ways(written):
     assert resolve(metrics=written)["metrics"] == ["msd", "ssd"]
+
+
+@pytest.mark.parametrize(
+    "written", ["[]", "", '[["msd"]]', "[{}]", "[1]", "[msd, mad]", "[__import__('os')]"]
+)
+def test_other_lists_are_refused(written):
+    assert "accepted: a list of msd or ssd" in refused(k="3", metrics=written)
 
 
 def test_auto_is_a_word_of_its_own():

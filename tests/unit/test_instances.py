@@ -55,8 +55,9 @@ def test_the_variable_overrides_the_rule(monkeypatch):
 def test_threads_can_be_set(monkeypatch):
     monkeypatch.setenv("ALGODOCK_NUM_THREADS", "3")
     assert instances.threads() == 3
-    monkeypatch.setenv("ALGODOCK_NUM_THREADS", "none")
-    with pytest.raises(ClientError, match="an integer of at least 1"):
-        instances.threads()
+    for wrong in ("none", "0", "²"):
+        monkeypatch.setenv("ALGODOCK_NUM_THREADS", wrong)
+        with pytest.raises(ClientError, match="an integer of at least 1"):
+            instances.threads()
     monkeypatch.delenv("ALGODOCK_NUM_THREADS")
     assert instances.threads() >= 1

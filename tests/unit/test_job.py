@@ -54,6 +54,9 @@ def test_config_files_are_read(tmp_path):
         ("inputdataconfig.json", {"../x": {}}, "channel name '../x' is not accepted"),
         ("inputdataconfig.json", {"train": {"TrainingInputMode": "pipe"}}, "File, FastFile or Pipe"),
         ("inputdataconfig.json", {"train": {"S3DistributionType": "x"}}, "FullyReplicated or ShardedByS3Key"),
+        ("inputdataconfig.json", {"train": {"ContentType": 5}}, "ContentType of channel train is 5"),
+        ("inputdataconfig.json", {"train": {"ContentType": ["text/csv"]}}, "one content type as a string"),
+        ("resourceconfig.json", {"hosts": ["a", "a"], "current_host": "a"}, "names a host twice: a, a"),
         ("resourceconfig.json", {"hosts": "algo-1"}, "'hosts' is not a list"),
         ("resourceconfig.json", {"hosts": ["a"], "current_host": "b"}, "current_host 'b' is not among"),
     ],
@@ -63,6 +66,11 @@ def test_a_broken_config_file_is_named(tmp_path, name, value, message):
     with pytest.raises(ClientError) as caught:
         job.read(tmp_path)
     assert message in str(caught.value)
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path):
+    write(tmp_path, "hyperparameters.json", '\ufeff{"k": "3"}')
+    assert job.read(tmp_path).hyperparameters == {"k": "3"}
 
 
 def test_a_file_is_whole_or_not_there(tmp_path):

@@ -126,7 +126,8 @@ class Dataset:
     """Passes over a channel, as `Rows` of ``batch_size``.
 
     What takes no more than ``keep`` bytes is decoded once. Rows that are kept are shuffled with ``seed``
-    once, and their batches anew for each epoch, unless ``seed`` is None.
+    once, and their batches anew for each epoch, unless ``seed`` is None. ``share`` and ``stoppable`` are
+    those of `Channel.epoch`.
     """
 
     def __init__(
@@ -138,12 +139,14 @@ class Dataset:
         share: bool = False,
         keep: int = 0,
         seed: int | None = None,
+        stoppable: bool = True,
     ) -> None:
         self.channel = channel
         self.checks = checks
         self.batch_size = batch_size
         self.records = 0  # of this host in the last epoch
         self._share = share
+        self._stoppable = stoppable
         self._keep = keep
         self._generator = None if seed is None else np.random.Generator(np.random.Philox(seed))
         self._preparation: Preparation | None = None
@@ -206,7 +209,12 @@ class Dataset:
         return self.checks.apply(chain(first, rest), self.name)
 
     def _batches(self) -> Iterator[Batch]:
-        read = self.channel.epoch(self.batch_size, feature_dim=self.checks.feature_dim, share=self._share)
+        read = self.channel.epoch(
+            self.batch_size,
+            feature_dim=self.checks.feature_dim,
+            share=self._share,
+            stoppable=self._stoppable,
+        )
         return self.checks.apply(read, self.name)
 
     def _shuffled(self, kept: list[Rows]) -> list[Rows]:

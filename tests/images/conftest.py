@@ -428,6 +428,9 @@ def sdk(job: Job, image: str, case: Case) -> Iterator[Callable[[int], dict[str, 
         return {"log": log, **json.loads((job.root / "found.json").read_text())}
 
     yield drive
-    # The SDK leaves its containers behind.
-    for file in job.root.rglob("docker-compose.yaml"):
-        call(*compose_command(), "--file", file, "down", check=False)
+    # The SDK leaves its containers behind, and not the compose file to take them down with.
+    place = '{{.ID}} {{.Label "com.docker.compose.project.working_dir"}}'
+    for line in call("docker", "ps", "--all", "--format", place).stdout.splitlines():
+        name, _, folder = line.partition(" ")
+        if folder.startswith(str(job.root)):
+            call("docker", "rm", "--force", name)

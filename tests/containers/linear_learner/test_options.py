@@ -248,7 +248,7 @@ def test_mistakes_name_what_and_where(train, hyperparameters, part, said):
 def test_a_wider_row_after_the_first_is_told(train):
     narrow = Batch(to_csr(CANCER[0][0]), CANCER[0][1])
     wide = Batch(to_csr(np.ones((1, 40), np.float32)), np.ones(1, np.float32))
-    with pytest.raises(ClientError, match="channel validation.* 40 features.* 30 "):
+    with pytest.raises(ClientError, match=r"channel validation.* 40 features.* 30 "):
         train([encode_batch(narrow), encode_batch(wide)], BINARY)
 
 

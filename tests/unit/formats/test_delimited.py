@@ -198,6 +198,16 @@ def test_delimiters_that_look_like_blanks():
             "line 1 of rows looks like a header ('age', 'height'); remove it: CSV of numbers without a "
             "header is read",
         ),
+        (
+            b"1;2.5;3\n1;2;3\n",
+            {},
+            "line 1 of rows has ';' between its columns; columns separated by commas are read",
+        ),
+        (
+            b"1\t2\n",
+            {"feature_dim": 2},
+            "line 1 of rows has '\\t' between its columns; columns separated by commas are read",
+        ),
         (b"age,1\n1,2\n", {}, "line 1, column 1 of rows holds 'age'; numbers are accepted"),
         (b"1,2\nage,height\n", {}, "line 2, column 1 of rows holds 'age'; numbers are accepted"),
         (b"1," + b"x" * 99, {}, f"line 1, column 2 of rows holds '{'x' * 40}…'; numbers are accepted"),

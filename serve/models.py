@@ -37,10 +37,12 @@ class Model:
 
     predictor: Predictor
     codec: Codec
+    standard: StandardCodec
 
     def answer(self, body: bytes, content_type: MediaType, accept: MediaType) -> bytes | None:
         """A response's body for a request's; None for a request that holds no rows."""
-        rows = self.codec.decode(body, content_type)
+        standard = content_type.name in getattr(self.codec, "standard", ())
+        rows = (self.standard if standard else self.codec).decode(body, content_type)
         if rows is None:
             return None
         # An empty list of rows has an empty list of answers; predictors need not know about it.
@@ -57,12 +59,9 @@ def load(manifest: Manifest, folder: Path, environment: Mapping[str, str] | None
         raise LoadError(f"the model's folder {folder} is missing", 404)
     try:
         predictor: Predictor = module.load(folder)
+        standard = StandardCodec(manifest.inference.root, predictor)
         own = getattr(module, "codec", None)
-        codec = (
-            StandardCodec(manifest.inference.root, predictor)
-            if own is None
-            else own(os.environ if environment is None else environment)
-        )
+        codec = standard if own is None else own(os.environ if environment is None else environment)
     except ClientError as error:
         raise LoadError(str(error)) from None
     except MemoryError:
@@ -70,7 +69,7 @@ def load(manifest: Manifest, folder: Path, environment: Mapping[str, str] | None
     except Exception as error:
         log.exception("the model in %s can't be loaded", folder)
         raise LoadError(f"{folder.name} holds no model that can be read ({type(error).__name__})") from None
-    return Model(predictor, codec)
+    return Model(predictor, codec, standard)
 
 
 @dataclass(slots=True)

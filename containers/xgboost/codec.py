@@ -44,7 +44,13 @@ class LibsvmRows:
 
 
 class XGBoostCodec:
-    """Reads rows and renders predictions as AWS's container does."""
+    """Reads rows and renders predictions as AWS's container does.
+
+    That takes no JSON; here it has the form that the other algorithms take. What a sparse row leaves out is
+    missing, as in records.
+    """
+
+    standard = (JSON, JSON_LINES)
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         written = environment.get("SAGEMAKER_INFERENCE_OUTPUT", "").replace(" ", "").lower()

@@ -247,3 +247,22 @@ def test_multi_model(root):
     ):
         assert server.ask(method, path)[0] == 404
     assert server.end() == 0
+
+
+def test_xgboost_takes_json_too(training_job):
+    rows = b"".join(b"%d,%d,%d\n" % (row % 2, row % 2 * 5, row) for row in range(40))
+    job = training_job("xgboost", num_round=2, objective="binary:logistic")
+    server = Endpoint(job.channel("train", rows, "text/csv").run().succeeded().root, ALGORITHM="xgboost")
+
+    def ask(body, kind):
+        return server.ask("POST", "/invocations", body, Content_Type=kind)
+
+    expected = ask(b"5,1\n0,2\n", CSV)
+    assert expected[0] == 200
+    wrapped = b'{"instances":[{"features":[5,1]},{"data":{"features":{"values":[0,2]}}}]}'
+    assert ask(wrapped, JSON) == expected
+    assert ask(b'{"features":[5,1]}\n{"features":[0,2]}\n', JSON_LINES) == expected
+    sparse = b'{"instances":[{"data":{"features":{"keys":[1],"shape":[2],"values":[2]}}}]}'
+    assert ask(sparse, JSON) == ask(b",2\n", CSV)
+    assert ask(b'{"instances":[{"features":["a",1]}]}', JSON)[0] == 400
+    assert server.end() == 0

@@ -273,6 +273,20 @@ def test_a_codec_of_the_algorithm(manifest, monkeypatch, make_model, tmp_path):
     assert invoke(endpoint, b"x", CSV, JSON_LINES).status_code == 406
 
 
+def test_a_codec_may_leave_types_to_the_standard_one(manifest, monkeypatch, make_model, tmp_path):
+    class Half(Shouting):
+        standard = (JSON_LINES,)
+
+        def encode(self, columns, accept):
+            return str(columns["closest_cluster"].tolist()).encode()
+
+    monkeypatch.setattr(manifest.module("predict"), "codec", Half, raising=False)
+    loaded = models.load(manifest, make_model(tmp_path / "model"))
+    lines = b'{"features":[3,4,0]}\n{"features":[0,0,0]}\n'
+    assert loaded.answer(lines, MediaType(JSON_LINES), MediaType(CSV)) == b"[1.0, 0.0]"
+    assert loaded.answer(b"x", MediaType(CSV), MediaType(CSV)) == b"[0.0]"
+
+
 def test_types_without_slashes_are_understood(client):
     assert invoke(client(), ROW[CSV], "csv").status_code == 200
     assert json.loads(invoke(client(), ROW[CSV], "csv", "json").data)

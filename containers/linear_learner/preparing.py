@@ -73,6 +73,7 @@ def prepared(run: Run, plan: Plan) -> Work | None:
         if run.cluster.any(run.stop.requested):
             return None
         raise ClientError("channel train: there are no rows")
+    run.metrics.counted("init_train_data_iter", sum(map(len, head)), len(head))
     reports.scaler(found, plan.normalise_label)
     normalisation = plan.normalisation(found)
     preparation = Preparation(normalisation, plan.num_classes > 2, run.device, plan.force_dense)

@@ -38,6 +38,7 @@ def train(run: Run) -> None:
     if "test" in run.channels:
         test = work.reading("test")
         found = over_hosts(work, test, score_with(work, model, test.epoch()))
+        run.metrics.counted("test_data_iter", test.records, math.ceil(test.records / test.batch_size))
         if found.rows:
             reports.final(run.metrics, "test", metrics_of(work, found, threshold))
 

@@ -102,6 +102,9 @@ def test_log_lines_are_aws(binary):
     first = [line for line in lines if line["Dimensions"].get("epoch") == 0 and "model" in line["Dimensions"]]
     assert [line["Dimensions"]["model"] for line in first] == [*range(32), *range(32)]
     assert {line["Dimensions"]["Algorithm"] for line in lines} == {"Linear Learner"}
+    counters = {line["Dimensions"]["Meta"]: line for line in lines if "Meta" in line["Dimensions"]}
+    assert set(counters) == {"init_train_data_iter", "training_data_iter", "test_data_iter"}
+    assert counters["training_data_iter"]["Metrics"]["Total Records Seen"]["sum"] == len(CANCER[0][0])
     kinds = {name for line in first for name in line["Metrics"]}
     assert kinds == {f"{channel}_{names[0]}" for channel in ("train", "validation")}
 

@@ -27,6 +27,7 @@ _SAMPLE = 10_000  # training rows that stand for a validation channel
 
 def train(run: Run) -> None:
     """Trains on the channel ``train`` and writes model_algo-1."""
+    log.info("Checkpoint loading and saving are disabled.")
     log.info("Create Store: %s", "local" if run.cluster.size == 1 else "dist_sync")
     work = prepared(run, Plan.of(run.hyperparameters))
     if work is None:

@@ -82,7 +82,8 @@ class Moments:
         # By bands, so that the one large matrix stays the only one.
         for start in range(0, len(gram), TILE):
             band = slice(start, start + TILE)
-            gram[band] += self.count * (np.outer(step[band], step) - np.outer(mean[band], mean))
+            upper = np.outer(step[band], step[start:]) - np.outer(mean[band], mean[start:])
+            gram[band, start:] += self.count * upper
             corner = gram[band, band]
             gram[band, band] = np.triu(corner) + np.triu(corner, 1).T
             gram[start + TILE :, band] = gram[band, start + TILE :].T

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from common.failures import one_of
 from common.hyperparameters import Declaration, Tuning, Values, choice, integer
 
 PQ_CODES = 256
@@ -52,13 +51,6 @@ def _metric_of_codes(values: Values) -> str | None:
         f"hyperparameter index_metric is {values['index_metric']} and index_type is faiss.IVFPQ; "
         "accepted: L2 with faiss.IVFPQ, or another index_type"
     )
-
-
-def _sub_vectors(values: Values) -> str | None:
-    written = values["faiss_index_pq_m"]
-    if written is None or written in PQ_M:
-        return None
-    return f"hyperparameter faiss_index_pq_m is {written}; accepted: {one_of(PQ_M)}"
 
 
 def _rows_for_codes(values: Values) -> str | None:
@@ -123,12 +115,11 @@ DECLARATION = Declaration(
         also=("auto",),
         applies={"index_type": _IVF},
     ),
-    integer(
+    choice(
         "faiss_index_pq_m",
         "Sub-vectors of the product quantizer, one byte each; rows grow to the next multiple of it. Left "
         "out: the largest choice that is at most a quarter of the dimension.",
-        min=1,
-        choices=tuple(map(str, PQ_M)),
+        *map(str, PQ_M),
         applies={"index_type": ("faiss.IVFPQ",)},
     ),
     choice(
@@ -169,7 +160,6 @@ DECLARATION = Declaration(
         _target_given,
         _target_reduces,
         _metric_of_codes,
-        _sub_vectors,
         _rows_for_codes,
         _lists_in_sample,
     ),

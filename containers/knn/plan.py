@@ -32,8 +32,8 @@ def sub_vectors(values: Values, dimension: int) -> int:
     """How many parts the product quantizer cuts rows into; 1 for every other index."""
     if values["index_type"] != "faiss.IVFPQ":
         return 1
-    written: int | None = values["faiss_index_pq_m"]
-    return written or max(m for m in PQ_M if m <= max(1, dimension // 4))
+    written = values["faiss_index_pq_m"]
+    return int(written) if written else max(m for m in PQ_M if m <= max(1, dimension // 4))
 
 
 def index_settings(values: Values, rows: int, dimension: int, seed: int) -> IndexSettings:

@@ -258,7 +258,7 @@ def test_a_host_without_rows_takes_part(training_job, empty):
         ),
         ({"index_type": "faiss.IVFPQ", "index_metric": "COSINE"}, ["COSINE", "L2 with faiss.IVFPQ"]),
         ({"index_type": "faiss.IVFPQ", "index_metric": "INNER_PRODUCT"}, ["L2 with faiss.IVFPQ"]),
-        ({"index_type": "faiss.IVFPQ", "faiss_index_pq_m": 5}, ["faiss_index_pq_m is 5", "1, 2, 3, 4, 8"]),
+        ({"index_type": "faiss.IVFPQ", "faiss_index_pq_m": 5}, ["faiss_index_pq_m is '5'", "1, 2, 3, 4, 8"]),
         ({"index_type": "faiss.IVFPQ", "sample_size": 200}, ["256"]),
         ({"index_type": "faiss.IVFFlat", "faiss_index_ivf_nlists": 5000}, ["faiss_index_ivf_nlists is 5000"]),
         ({"index_type": "faiss.IVFFlat", "faiss_index_ivf_nlists": 1900}, ["the sample has 1300 rows"]),

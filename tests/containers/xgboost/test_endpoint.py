@@ -67,6 +67,7 @@ def test_every_content_type_in_and_out(endpoint, tmp_path):
         ("".join(f"1 {line}\n" for line in libsvm(whole).splitlines()), "libsvm"),
         (encode_batch(Batch(whole, np.ones(len(whole), np.float32))), RECORDS),
         (encode_batch(Batch(to_csr(whole))), "recordio-protobuf"),
+        (json.dumps({"instances": [{"features": row} for row in whole.tolist()]}), "application/json"),
     ):
         found = served.invoke(body, content_type, "application/json").json()["predictions"]
         np.testing.assert_allclose([row["score"] for row in found], wanted, rtol=1e-6)
@@ -82,7 +83,8 @@ def test_every_content_type_in_and_out(endpoint, tmp_path):
         ("0:1 13:2\n", "text/libsvm", 400),
         ("1,2\n3\n", "text/csv", 415),
         ("x,y\n", "text/csv", 415),
-        ("{}", "application/json", 415),
+        ("{}", "application/json", 400),
+        ("{}", "image/png", 415),
         ("", "text/csv", 204),
     ):
         answer = served.invoke(body, content_type)

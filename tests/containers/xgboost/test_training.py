@@ -375,6 +375,15 @@ def test_a_host_without_data_takes_part(training_job):
     assert accuracy_score(TEST[1], model.predict(xgb.DMatrix(TEST[0])) > 0.5) >= 0.94
 
 
+def test_medians_need_rows_on_every_host(training_job):
+    jobs = hosts(lambda: training_job("xgboost", objective="reg:absoluteerror", num_round=2))
+    jobs[0].channel("train", {}, LIBSVM, distribution="ShardedByS3Key")
+    jobs[1].channel("train", libsvm(TRAIN), LIBSVM, distribution="ShardedByS3Key")
+    codes, logs = together(jobs)
+    assert codes == [1, 1], logs
+    assert "one has none" in (jobs[0].root / "output" / "failure").read_text()
+
+
 def test_a_host_that_dies_fails_the_others_at_once(training_job):
     jobs = hosts(lambda: training_job("xgboost", **{**LOGISTIC, "num_round": 10**6}))
     for job in jobs:

@@ -37,7 +37,7 @@ def train(run: Run) -> None:
         log.warning("Stopped while the data were being read: there is no model to save")
         return
     if values["objective"] == "reg:absoluteerror" and run.cluster.any(not len(data.train)):
-        # The library leaves the leaves of an empty host as they are, so that its trees differ from the others'.
+        # The library leaves the leaves of an empty host alone, so its trees would differ.
         raise ClientError("reg:absoluteerror learns on hosts that all have rows, and one has none")
     _check_constraints(values, data.width)
     log.info("Train matrix has %d rows and %d columns", len(data.train), data.width)

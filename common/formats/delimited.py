@@ -213,7 +213,9 @@ def _first(line: bytes, layout: Layout, label_size: int) -> _Table:
     text = line.decode(errors="replace")
     delimiter = _sniff(text) if layout.sniff_delimiter else ","
     cells = _cells(text, delimiter)
-    if len(cells) == 1 and (other := _sniff(text)) != delimiter:
+    if "\0" in text or "\ufffd" in text:
+        raise LineError("holds bytes that are no text; CSV of numbers is read")
+    if len(cells) == 1 and not _is_number(cells[0]) and (other := _sniff(text)) != delimiter:
         raise LineError(f"has {shown(other)} between its columns; columns separated by commas are read")
     if not any(_is_number(cell) for cell in cells) and any(cells):
         names = ", ".join(shown(cell) for cell in cells[:3])

@@ -208,6 +208,11 @@ def test_delimiters_that_look_like_blanks():
             {"feature_dim": 2},
             "line 1 of rows has '\\t' between its columns; columns separated by commas are read",
         ),
+        (
+            b"\x0a\x23\xd7\xce4\0\0\0x\n",
+            {},
+            "line 2 of rows holds bytes that are no text; CSV of numbers is read",
+        ),
         (b"age,1\n1,2\n", {}, "line 1, column 1 of rows holds 'age'; numbers are accepted"),
         (b"1,2\nage,height\n", {}, "line 2, column 1 of rows holds 'age'; numbers are accepted"),
         (b"1," + b"x" * 99, {}, f"line 1, column 2 of rows holds '{'x' * 40}…'; numbers are accepted"),

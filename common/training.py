@@ -11,16 +11,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from common import cluster, instances, job, manifest
-from common.channels import Channel, open_channels
-from common.cluster import Cluster
+from common import instances, job, manifest
 from common.failures import EXIT_CODE, AlgorithmError, ClientError, describe
 from common.hyperparameters import Values
 from common.job import Job
 from common.manifest import Manifest
 from common.metrics import Metrics, log, set_up_logging
-from common.stopping import Stop
+from common.stopping import Stop, ignore
+
+if TYPE_CHECKING:
+    from common.channels import Channel
+    from common.cluster import Cluster
+
+# What needs numpy is imported once a request to stop can be heard: as process 1 nothing hears it before.
 
 _TELL_SECONDS = 10  # how long a host that can't begin waits for the others to come and hear why
 
@@ -63,7 +68,9 @@ class Run:
 
 def main() -> None:
     """Trains as /opt/ml says. Exit code 0 with a model, or 1 with the reason in output/failure."""
-    sys.exit(train(job.root()))
+    code = train(job.root())
+    ignore()
+    sys.exit(code)
 
 
 def train(root: Path) -> int:
@@ -83,6 +90,8 @@ def train(root: Path) -> int:
 
 
 def _train(root: Path, stop: Stop) -> None:
+    from common import cluster
+
     started = time.perf_counter()
     log.info("Docker entrypoint called with argument(s): train")
     log.info("Running default environment configuration script")
@@ -112,6 +121,9 @@ def _train(root: Path, stop: Stop) -> None:
 
 def _checked(described: Job, stop: Stop) -> Run:
     """All that can be known to be right before hosts meet and data are read. Raises ClientError."""
+    from common.channels import open_channels
+    from common.cluster import Cluster
+
     found = manifest.current()
     values = _resolve(found, described)
     instances.check(found.training, described.hosts.instance_type, len(described.hosts.names), found.name)

@@ -142,6 +142,22 @@ def test_a_request_to_stop_keeps_what_is_trained(training_job, number):
     assert not (job.root / "output" / "failure").exists()
 
 
+def test_requests_to_stop_are_heard_before_numpy_is_imported():
+    # As process 1, which has no handlers of its own, `train` would miss them for as long as that takes.
+    code = "import sys, common.training; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_to_stop_that_comes_too_late_changes_nothing(training_job, number, tmp_path):
+    job = training_job("kmeans", k=3, feature_dim=3).channel("train", CSV, TYPE)
+    # Where the interpreter ends, when handlers written in Python are gone.
+    late = f"import atexit, os; atexit.register(os.kill, os.getpid(), {int(number)})"
+    (tmp_path / "sitecustomize.py").write_text(late)
+    job.environment["PYTHONPATH"] = str(tmp_path)
+    assert (job.run().succeeded().model / "model_algo-1").exists()
+
+
 def test_a_stop_is_heeded_while_a_pipe_has_not_come(training_job):
     job = training_job("kmeans", k=3, feature_dim=3).channel("train", CSV, TYPE, "Pipe")
     job.pipes = {}

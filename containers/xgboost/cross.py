@@ -15,6 +15,7 @@ from containers.xgboost.library import xgb
 from containers.xgboost.matrices import Table
 from containers.xgboost.model import Boosting, Plan, Score, line
 from containers.xgboost.reading import Data
+from containers.xgboost.saving import newest, save
 
 
 def train(run: Run, plan: Plan, data: Data) -> None:
@@ -23,14 +24,12 @@ def train(run: Run, plan: Plan, data: Data) -> None:
     Train and validation rows are dealt together. What a fold's lines call validation are the rows that it
     doesn't learn from.
     """
-    from containers.xgboost.train import censored, save
-
     values = run.hyperparameters
     table = _merged(data)
     labels, count, repeats = table.labels, values["_kfold"], values["_num_cv_round"]
     if len(labels) < count:
         raise ClientError(f"_kfold is {count} and there are {len(labels)} rows; accepted: 2 to {len(labels)}")
-    matrix = matrices.plain(table, data.width, threads=run.threads, censored=censored(values))
+    matrix = matrices.plain(table, data.width, threads=run.threads, censored=parameters.censored(values))
     table.parts = []
     classified = parameters.classifies(values)
     predictions = folds.Predictions(labels, repeats, classified)
@@ -63,8 +62,6 @@ def train(run: Run, plan: Plan, data: Data) -> None:
 
 
 def _fold(run: Run, plan: Plan, number: int, evaluated: list[tuple[xgb.DMatrix, str]]) -> Boosting:
-    from containers.xgboost.train import newest
-
     folder = None if run.job.checkpoints is None else run.job.checkpoints / f"model-{number}"
     resumed = None if folder is None else newest(folder)
     boosting = Boosting(plan, evaluated, None if resumed is None else resumed[1])

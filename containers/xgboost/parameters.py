@@ -144,3 +144,8 @@ def binary(objective: str) -> bool:
 def classifies(values: Values) -> bool:
     """Whether rows have classes, so that folds are stratified."""
     return binary(values["objective"]) or values["objective"].startswith("multi:")
+
+
+def censored(values: Values) -> bool:
+    """Whether labels are survival times with bounds."""
+    return bool(values["objective"] == "survival:aft")

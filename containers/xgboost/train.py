@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from common.failures import ClientError
 from common.hyperparameters import Values
 from common.metrics import log
 from common.training import Run
-from containers.xgboost import checkpoints, cross, hosts, matrices, parameters, tasks
+from containers.xgboost import checkpoints, cross, hosts, matrices, parameters, saving, tasks
 from containers.xgboost.artifact import LIBSVM_BASE
 from containers.xgboost.hyperparameters import DECLARATION
 from containers.xgboost.library import xgb
@@ -73,19 +72,13 @@ def _train(run: Run, plan: Plan, data: Data, device: str) -> None:
             if run.job.checkpoints is not None:
                 checkpoints.save(run.job.checkpoints, number, bytes(boosting.booster.save_raw("ubj")))
             if values["save_model_on_termination"]:
-                save(run, MODEL, boosting.best())
+                saving.save(run, MODEL, boosting.best())
 
         boosting.run(rounds, each)
         if not boosting.rounds:
             log.warning("Stopped before the first round was done: there is no model to save")
         elif run.cluster.leader:
-            save(run, MODEL, boosting.best())
-
-
-def save(run: Run, name: str, booster: xgb.Booster) -> None:
-    """Writes a model file in the library's own format, as it does for a name without a suffix."""
-    with run.artifact(name) as path:
-        path.write_bytes(booster.save_raw("ubj"))
+            saving.save(run, MODEL, boosting.best())
 
 
 def plan_of(run: Run, device: str) -> Plan:
@@ -110,14 +103,9 @@ def plan_of(run: Run, device: str) -> Plan:
     )
 
 
-def censored(values: Values) -> bool:
-    """Whether labels are survival times with bounds."""
-    return bool(values["objective"] == "survival:aft")
-
-
 def _evaluated(run: Run, data: Data, device: str) -> Iterator[tuple[xgb.DMatrix, str]]:
     values = run.hyperparameters
-    times = censored(values)
+    times = parameters.censored(values)
     train = data.train
     if not train.parts:
         # A host without rows takes part with none.
@@ -167,20 +155,11 @@ def _resumed(run: Run) -> tuple[int, bytes] | None:
     """The newest checkpoint, the leader's on every host."""
     found = None
     if run.cluster.leader and run.job.checkpoints is not None:
-        found = newest(run.job.checkpoints)
+        found = saving.newest(run.job.checkpoints)
     number = int(run.cluster.broadcast(np.array([-1 if found is None else found[0]]))[0])
     if number < 0:
         return None
     return number, hosts.broadcast(run.cluster, b"" if found is None else found[1])
-
-
-def newest(folder: Path) -> tuple[int, bytes] | None:
-    """The newest checkpoint in a folder that can be read."""
-    found = checkpoints.newest(folder, lambda model: xgb.Booster(model_file=bytearray(model)))
-    if found is not None:
-        log.info("Checkpoint loaded from %s", folder / f"{checkpoints.NAME}.{found[0]}")
-        log.info("Resuming from iteration %d", found[0] + 1)
-    return found
 
 
 def _one_based(run: Run, data: Data) -> bool | None:

@@ -60,7 +60,8 @@ image: setup ## Build the images of one algorithm: make image ALGORITHM=kmeans
 	for device in $(or $(DEVICES),$$devices); do \
 		$(DOCKER) build --network host -f Dockerfile.$$device \
 			--build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg ALGORITHM=$(ALGORITHM) \
-			--build-arg TORCH_CPU_INDEX=$(TORCH_CPU_INDEX) -t algodock/$(ALGORITHM):$$device .; \
+			$$(test $$device = gpu || echo --build-arg TORCH_CPU_INDEX=$(TORCH_CPU_INDEX)) \
+			-t algodock/$(ALGORITHM):$$device .; \
 	done
 
 .PHONY: images

@@ -15,6 +15,7 @@ from common.failures import ClientError, one_of
 from common.manifest import Rules
 
 OVERRIDE = "ALGODOCK_ANY_INSTANCE"
+LOCAL = ("local", "local_cpu", "local_gpu")  # what the SageMaker SDKs call this machine
 
 # Family to GPUs by size; a family that is not here has no GPU.
 GPUS: dict[str, dict[str, int]] = {
@@ -89,11 +90,11 @@ def check(rules: Rules, instance_type: str | None, hosts: int, algorithm: str) -
     """Raises ClientError when the algorithm's rules exclude this instance type or this many hosts."""
     if hosts > 1 and not rules.multi_host:
         raise ClientError(f"{algorithm} trains on one host, and this job has {hosts}; accepted: 1")
-    if instance_type in (None, "") or instance_type in ("local", "local_gpu"):
+    if not instance_type or instance_type in LOCAL:
         return
     if os.environ.get(OVERRIDE) == "1":
         return
-    instance = parse(str(instance_type))
+    instance = parse(instance_type)
     allowed_family = not rules.families or instance.family in rules.families
     if "cpu" in rules.families and instance.device == "cpu":
         allowed_family = True

@@ -25,7 +25,7 @@ def test_types_are_read(name, family, gpus):
 
 
 @pytest.mark.parametrize(
-    "name", [None, "", "local", "local_gpu", "ml.m5.large", "ml.c7g.xlarge", "ml.p3.2xlarge"]
+    "name", [None, "", "local", "local_cpu", "local_gpu", "ml.m5.large", "ml.c7g.xlarge", "ml.p3.2xlarge"]
 )
 def test_allowed_types_pass(name):
     instances.check(CPU_AND_SOME_GPUS, name, 2, "kmeans")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from common.batches import Batch
+from common.batches import CSR, Batch
 from common.failures import ClientError
 from common.metrics import log
 from common.training import Run
@@ -68,6 +68,11 @@ def prepared(run: Run, plan: Plan) -> Work | None:
     head = _head(run, dataset)
     width = max((batch.width for batch in head), default=dataset.checks.feature_dim or 0)
     feature_dim = int(run.cluster.all_reduce(np.array([width]), "max")[0])
+    if any(batch.width != feature_dim and not isinstance(batch.features, CSR) for batch in head):
+        raise ClientError(
+            f"channel train: rows have {width} features on host {run.cluster.hosts.current} and "
+            f"{feature_dim} on another; accepted: the same number in every row"
+        )
     found = moments(head, feature_dim, run.cluster.all_reduce)
     if not found.rows:
         if run.cluster.any(run.stop.requested):

@@ -263,6 +263,21 @@ def test_a_host_without_data_takes_part(training_job):
     assert metric(logs[1], "train", "roc_auc_score") == metric(logs[0], "train", "roc_auc_score")
 
 
+def test_hosts_with_rows_of_different_widths_are_told_so(training_job):
+    x, y = CANCER[0]
+    settings = {"predictor_type": "binary_classifier", "mini_batch_size": 50, "epochs": 1}
+    parts = [recordio((x, y)), recordio((x[:, :-1].copy(), y))]
+    jobs = two_hosts(training_job, parts, "ShardedByS3Key", **settings)
+    logs, processes = finish(jobs)
+    told = f"rows have {x.shape[1] - 1} features on host 127.0.0.2 and {x.shape[1]} on another"
+    for job, log, process in zip(jobs, logs, processes, strict=True):
+        assert process.returncode == 1
+        assert "Traceback" not in log
+        failure = (job.root / "output" / "failure").read_text()
+        assert failure.startswith("ClientError: ")
+        assert told in failure
+
+
 def test_sigterm_saves_what_is_trained(training_job):
     x, y = CANCER[0]
     job = training_job(

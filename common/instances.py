@@ -17,6 +17,16 @@ from common.manifest import Rules
 OVERRIDE = "ALGODOCK_ANY_INSTANCE"
 LOCAL = ("local", "local_cpu", "local_gpu")  # what the SageMaker SDKs call this machine
 
+_G = {
+    "xlarge": 1,
+    "2xlarge": 1,
+    "4xlarge": 1,
+    "8xlarge": 1,
+    "12xlarge": 4,
+    "16xlarge": 1,
+    "24xlarge": 4,
+    "48xlarge": 8,
+}
 # Family to GPUs by size; a family that is not here has no GPU.
 GPUS: dict[str, dict[str, int]] = {
     "p2": {"xlarge": 1, "8xlarge": 8, "16xlarge": 16},
@@ -28,36 +38,9 @@ GPUS: dict[str, dict[str, int]] = {
     "p5e": {"48xlarge": 8},
     "p5en": {"48xlarge": 8},
     "g4dn": {"xlarge": 1, "2xlarge": 1, "4xlarge": 1, "8xlarge": 1, "12xlarge": 4, "16xlarge": 1},
-    "g5": {
-        "xlarge": 1,
-        "2xlarge": 1,
-        "4xlarge": 1,
-        "8xlarge": 1,
-        "12xlarge": 4,
-        "16xlarge": 1,
-        "24xlarge": 4,
-        "48xlarge": 8,
-    },
-    "g6": {
-        "xlarge": 1,
-        "2xlarge": 1,
-        "4xlarge": 1,
-        "8xlarge": 1,
-        "12xlarge": 4,
-        "16xlarge": 1,
-        "24xlarge": 4,
-        "48xlarge": 8,
-    },
-    "g6e": {
-        "xlarge": 1,
-        "2xlarge": 1,
-        "4xlarge": 1,
-        "8xlarge": 1,
-        "12xlarge": 4,
-        "16xlarge": 1,
-        "24xlarge": 4,
-        "48xlarge": 8,
-    },
+    "g5": _G,
+    "g6": _G,
+    "g6e": _G,
 }
 
 

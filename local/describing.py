@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import Any
 
@@ -72,7 +73,7 @@ def _default(parameter: Parameter) -> str:
     value = parameter.default
     if value is None:
         return "—"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return json.dumps(value) if isinstance(value, bool | list) else str(value)
 
 
 def _range(parameter: Parameter) -> str:

@@ -79,6 +79,9 @@ def train(root: Path) -> int:
     stop = Stop()
     stop.listen()
     try:
+        # Of an earlier run in the same folder, which people repeat until it works.
+        with suppress(OSError):
+            (root / "output" / "failure").unlink()
         _train(root, stop)
     except ClientError as error:
         return _fail(root, error)

@@ -119,6 +119,12 @@ def test_a_pipe_channel_without_data_folder_says_so_at_once(training_job):
     job.run().failed("train", "File")
 
 
+def test_a_job_that_is_run_again_and_ends_well_has_no_failure_file(training_job):
+    job = training_job("kmeans", k=3, feature_dim=3).channel("train", b"1,2\n", TYPE)
+    job.run().failed("2 columns")
+    job.channel("train", CSV, TYPE).run().succeeded()
+
+
 def test_an_unknown_algorithm_is_refused_with_those_there_are(training_job):
     job = training_job("k-nearest-galaxies").channel("train", CSV)
     job.run().failed("k-nearest-galaxies", "kmeans")

@@ -40,6 +40,7 @@ _STEADY = 1 << 10  # from that many on, a block is divided among threads
 _WORTH_IT = 16  # a template that fits fewer records is no gain
 _DIVIDED = 1 << 18  # bytes that are worth the work of several threads
 _LARGE = 256  # rows that make a batch of their own
+_SLAB = 1 << 23  # bytes
 
 
 def decode(stream: Stream, name: str, media_type: MediaType, layout: Layout) -> Iterator[Batch]:
@@ -91,6 +92,7 @@ class _Reader:
         self._template: _Template | None = None
         self._patience = _FEW
         self._rooms: list[_Room] = []
+        self._slab = _Slab()
         self._threads = thread_count()
         self._pool: ThreadPoolExecutor | None = None
 
@@ -134,7 +136,7 @@ class _Reader:
             return 0, at
         if self._width not in (None, template.values.count):
             return 0, at
-        count, features, label_values = template.read(data, at)
+        count, features, label_values = template.read(data, at, self._slab)
         if count:
             self._width = template.values.count
             self.count += count
@@ -347,6 +349,27 @@ class _Room:
         return values, keys
 
 
+class _Slab:
+    """Memory for the values of many batches at once.
+
+    New memory costs a page fault every 4 KB, which took longer than copying the values; a piece this large
+    gets the system's large pages. It is let go of with the last batch that stands in it.
+    """
+
+    def __init__(self) -> None:
+        self._free: NDArray[np.uint8] = np.empty(0, np.uint8)
+        self._size = 0  # the first block may be the only one, such as a request
+
+    def take(self, rows: int, width: int) -> NDArray[np.uint8]:
+        """(rows, width) bytes, aligned for any number."""
+        size = rows * width
+        if size > len(self._free):
+            self._free = np.empty(max(self._size, size), np.uint8)
+            self._size = _SLAB
+        taken, self._free = self._free[:size], self._free[size + -size % 64 :]
+        return taken.reshape(rows, width)
+
+
 @dataclass(frozen=True, slots=True)
 class _Span:
     """Where the numbers of a tensor stand in a frame."""
@@ -359,11 +382,14 @@ class _Span:
     def stop(self) -> int:
         return self.start + self.count * self.dtype.itemsize
 
-    def of(self, frames: NDArray[np.uint8]) -> Float32:
-        """Those numbers of (rows, stride) frames as (rows, count) float32, a copy."""
-        packed = frames[:, self.start : self.stop].copy().view(self.dtype)
+    def of(self, frames: NDArray[np.uint8], slab: _Slab) -> Float32:
+        """Those numbers of (rows, stride) frames as (rows, count) float32, a copy in ``slab``."""
+        found = frames[:, self.start : self.stop]
         if self.dtype.itemsize == 4:
-            return packed
+            packed = slab.take(*found.shape)
+            packed[...] = found
+            return packed.view(self.dtype)
+        packed = found.copy().view(self.dtype)
         with np.errstate(over="ignore"):
             return packed.astype(np.float32)
 
@@ -382,13 +408,14 @@ class _Template:
         """Whether the frame at ``at`` is of this kind."""
         return bool(len(data) - at >= self.stride and self._alike(data[at : at + self.stride], 1) == 1)
 
-    def read(self, data: NDArray[np.uint8], at: int) -> tuple[int, Float32, Float32 | None]:
+    def read(self, data: NDArray[np.uint8], at: int, slab: _Slab) -> tuple[int, Float32, Float32 | None]:
         """How many frames in a row are of this kind from ``at`` on, their values and their labels."""
         most = (len(data) - at) // self.stride
         run = data[at : at + most * self.stride]
         count = self._alike(run, most)
         frames = run.reshape(most, self.stride)[:count]
-        return count, self.values.of(frames), None if self.labels is None else self.labels.of(frames)
+        labels = None if self.labels is None else self.labels.of(frames, slab)
+        return count, self.values.of(frames, slab), labels
 
     def _alike(self, run: NDArray[np.uint8], most: int) -> int:
         frames = run.view("<u4").reshape(most, self.stride // 4)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import re
 import signal
 import sys
 import time
@@ -29,9 +31,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # A request to stop is Ctrl-C's: jobs and endpoints are ended in good order, none is left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        sys.exit(chosen.run(chosen))
-    except (ClientError, AlgorithmError, OSError) as error:
+        code = chosen.run(chosen)
+        sys.stdout.flush()
+        sys.exit(code)
+    except (ClientError, AlgorithmError) as error:
         sys.exit(f"algodock: {error}")
+    except BrokenPipeError:
+        # Whoever read the output has enough. What is still unwritten goes nowhere, without a word.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_CODE)
+    except OSError as error:
+        # Files that are made are written under another name first.
+        name = re.sub(r"\.([^/]+)\.\d+\.sagemaker-ignore$", r"\1", str(error.filename or ""))
+        sys.exit(f"algodock: {name + ': ' if name else ''}{error.strerror or error}")
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -282,9 +294,9 @@ def _serve(chosen: argparse.Namespace) -> int:
 
 def _predict(chosen: argparse.Namespace) -> int:
     from local.endpoints import Endpoint, unpacked
-    from local.transforming import split
+    from local.transforming import contents, split
 
-    body = sys.stdin.buffer.read() if chosen.rows == "-" else Path(chosen.rows).read_bytes()
+    body = sys.stdin.buffer.read() if chosen.rows == "-" else contents(Path(chosen.rows))
     content_type = _content_type(chosen, Path(chosen.rows))
     with (
         unpacked(chosen.model, chosen.algorithm) as (algorithm, root),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from common import content_types
 from common.batches import CSR, Batch, dense, join
+from common.channels.streams import Inflating
 from common.content_types import MediaType
 from common.failures import ClientError, one_of
 from common.formats import Layout, decode, encode_batch
@@ -31,24 +34,47 @@ def convert(source: Path, target: Path, label_size: int) -> int:
     ``label_size`` is how many label columns lead (for npz and RecordIO: 0 leaves labels out). Raises
     ClientError for an ending that isn't known and for whatever is wrong in the source.
     """
-    writer = _WRITERS.get(target.suffix.lower())
+    ending = target.suffix.lower()
+    writer = _WRITERS.get(ending)
     if writer is None:
         raise ClientError(f"{target.name}: the ending is unknown; accepted: {one_of(_WRITERS)}")
-    if not source.exists():
-        raise ClientError(f"{source} does not exist")
+    if label_size < 0:
+        raise ClientError(f"--label-size is {label_size}; accepted: a whole number from 0")
+    if label_size > 1 and ending in (".libsvm", ".svm"):
+        raise ClientError(f"--label-size is {label_size}; accepted for {ending}: 0 or 1, one label a row")
+    if not source.is_file():
+        raise ClientError(f"{source} is no file; accepted: a file ending in {one_of([*READABLE, '.npz'])}")
+    batches = _read(source, label_size)
+    first = next(batches, None)
+    if first is None:
+        raise ClientError(f"{source.name} holds no rows")
     with written(target) as temporary:
-        return writer(_read(source, label_size), temporary)
+        return writer(chain([first], batches), temporary)
 
 
 def _read(path: Path, label_size: int) -> Iterator[Batch]:
-    if path.suffix.lower() == ".npz":
-        yield _npz(path, label_size)
+    ending = Path(path.name.lower().removesuffix(".gz")).suffix
+    if ending == ".npz":
+        yield from filter(len, [_npz(path, label_size)])
         return
-    name = READABLE.get(path.suffix.lower())
+    name = READABLE.get(ending)
     if name is None:
         raise ClientError(f"{path.name}: the ending is unknown; accepted: {one_of([*READABLE, '.npz'])}")
-    with path.open("rb", buffering=0) as stream:
-        yield from decode(stream, path.name, MediaType(name), Layout(label_size=label_size))
+    width = 0
+    if name in (content_types.LIBSVM, content_types.RECORDIO_PROTOBUF):
+        # Sparse rows may be as wide as their largest index, and a table's rows are all as wide as its widest.
+        width = max((batch.width for batch in _decoded(path, name, label_size)), default=0)
+    for batch in _decoded(path, name, label_size):
+        features = batch.features
+        if isinstance(features, CSR) and features.shape[1] < width:
+            batch = replace(batch, features=replace(features, shape=(len(batch), width)))
+        yield batch
+
+
+def _decoded(path: Path, name: str, label_size: int) -> Iterator[Batch]:
+    with path.open("rb", buffering=0) as file:
+        stream = Inflating(file, path.name)
+        yield from filter(len, decode(stream, path.name, MediaType(name), Layout(label_size=label_size)))
 
 
 def _npz(path: Path, label_size: int) -> Batch:

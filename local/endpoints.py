@@ -72,12 +72,19 @@ class Endpoint:
         self.stop()
 
     def wait(self, seconds: float = 120) -> Endpoint:
-        """Waits until /ping answers 200. Raises AlgorithmError with its last line when it doesn't."""
+        """Waits until /ping answers 200.
+
+        Raises ClientError when the model can't be loaded, AlgorithmError with the log's last line when no
+        answer comes.
+        """
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and self._process.poll() is None:
             with suppress(OSError, http.client.HTTPException):
-                if self._request("GET", "/ping", b"", {})[0] == 200:
+                status, answer = self._request("GET", "/ping", b"", {})
+                if status == 200:
                     return self
+                # It answers once it has tried; it won't try again.
+                raise ClientError(answer.decode(errors="replace").strip())
             time.sleep(0.05)
         reason = "see its log"
         if self._log:

@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import tarfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -204,8 +205,10 @@ def unpack_model(place: str, folder: Path) -> str | None:
     try:
         with tarfile.open(archive) as opened:
             opened.extractall(folder, filter="data")
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-        raise ClientError(f"{archive} is not a model.tar.gz: {error}") from None
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as error:
+        # tarfile tells on a line each what it has tried.
+        reason = str(error).split("\n")[0].rstrip(":")
+        raise ClientError(f"{archive} is not a model.tar.gz: {reason}") from None
     return algorithm
 
 

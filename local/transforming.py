@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -14,6 +16,17 @@ from common.job import written
 MAX_PAYLOAD = 6 * 1024 * 1024  # bytes: SageMaker's default for a real-time request and a batch record
 
 LINES = (content_types.CSV, content_types.JSON_LINES, content_types.LIBSVM)
+
+
+def contents(path: Path) -> bytes:
+    """A file's bytes, inflated when they are gzip's. Raises ClientError for damaged or truncated gzip."""
+    data = path.read_bytes()
+    if data[:2] != b"\x1f\x8b":
+        return data
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ClientError(f"{path.name}: the gzip data are damaged or end early: {error}") from None
 
 
 def split(body: bytes, content_type: str, limit: int = MAX_PAYLOAD) -> Iterator[bytes]:
@@ -79,7 +92,7 @@ def transform(
             temporary.open("wb") as out,
             ThreadPoolExecutor(concurrency) as pool,
         ):
-            parts = split(source.read_bytes(), content_type, limit)
+            parts = split(contents(source), content_type, limit)
             # As many requests under way as workers, so that memory holds those alone.
             while window := list(islice(parts, concurrency)):
                 for answer in pool.map(invoke, window):

@@ -1,5 +1,6 @@
 """The `algodock` command, as a person types it."""
 
+import gzip
 import json
 import os
 import signal
@@ -176,13 +177,62 @@ def test_ctrl_c_stops_a_job_and_keeps_the_model(tmp_path):
         (["predict", "/nowhere", DIGITS], "/nowhere does not exist"),
         (["predict", DIGITS, DIGITS], "is not a model.tar.gz"),
         (["convert", DIGITS, "rows.xls"], "the ending is unknown"),
-        (["convert", "/nowhere.csv", "rows.pbr"], "/nowhere.csv does not exist"),
+        (["convert", "/nowhere.csv", "rows.pbr"], "/nowhere.csv is no file"),
+        (["convert", "/", "rows.pbr"], "/ is no file; accepted: a file ending in .csv"),
+        (["convert", DIGITS, "rows.pbr", "--label-size", "-1"], "accepted: a whole number from 0"),
+        (["convert", DIGITS, "rows.svm", "--label-size", "2"], "0 or 1, one label a row"),
+        (["convert", DIGITS, "/proc/rows.pbr"], "algodock: /proc/rows.pbr: No such file"),
+        (["predict", "/nowhere", "/no-rows.csv"], "algodock: /no-rows.csv: No such file or directory"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(arguments, message, tmp_path):
     if arguments[0] == "train":
         arguments = [*arguments, "--output", tmp_path]
     assert message in algodock(*arguments, code=1).stderr
+
+
+@pytest.mark.parametrize("ending", ["pbr", "csv", "npz", "parquet"])
+def test_a_file_without_rows_is_not_converted(tmp_path, ending):
+    (tmp_path / "empty.csv").write_text("\n")
+    target = tmp_path / f"rows.{ending}"
+    assert "empty.csv holds no rows" in algodock("convert", tmp_path / "empty.csv", target, code=1).stderr
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("ending", ["pbr", "csv", "npz", "parquet"])
+def test_sparse_rows_become_equally_wide_however_late_the_widest_comes(tmp_path, ending):
+    source, middle, back = tmp_path / "rows.libsvm", tmp_path / f"rows.{ending}", tmp_path / "back.csv"
+    # More than the decoder reads at once.
+    source.write_text("1 0:1 1:2\n" * 300_000 + "0 9:3\n")
+    algodock("convert", source, middle, "--label-size", 1)
+    algodock("convert", middle, back, "--label-size", 1)
+    with back.open() as lines:
+        assert {line.count(",") for line in lines} == {10}
+
+
+def test_gzipped_rows_are_read_everywhere(job, rows, tmp_path):
+    packed = tmp_path / "rows.csv.gz"
+    packed.write_bytes(gzip.compress(rows.read_bytes()))
+    answer = algodock("predict", job, rows, "--accept", "text/csv").stdout
+    assert algodock("predict", job, packed, "--accept", "text/csv").stdout == answer
+    algodock("transform", job, packed, tmp_path / "out", "--accept", "text/csv")
+    assert (tmp_path / "out" / "rows.csv.gz.out").read_text() == answer
+    assert "5 rows" in algodock("convert", packed, tmp_path / "rows.pbr").stdout
+    packed.write_bytes(packed.read_bytes()[:-9])
+    assert "rows.csv.gz: the gzip data" in algodock("predict", job, packed, code=1).stderr
+
+
+def test_a_model_of_another_algorithm_is_told_at_once(job, rows):
+    began = time.monotonic()
+    done = algodock("predict", job, rows, "--algorithm", "knn", code=1)
+    assert done.stderr.startswith("algodock: Unable to load model: the model has no file model_algo-1.json")
+    assert time.monotonic() - began < 30
+
+
+def test_output_that_nobody_reads_is_no_error(tmp_path):
+    command = f"{ALGODOCK} describe xgboost --json | head -c 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("{", "")
 
 
 def test_a_rows_mistake_is_the_endpoints_sentence(job):

@@ -43,10 +43,10 @@ def train() -> None:
         "algodock train kmeans --train examples/digits-train.csv --test examples/digits-test.csv "
         "-p k=10 -p epochs=5 --output demo-output"
     )
-    for line in log.splitlines():
-        found = re.search(r"#(?:quality|throughput)_metric: .*", line)
-        if found:
-            print(f"  {found[0]}")
+    lines = [found[0] for found in re.finditer(r"#(?:quality|throughput)_metric: .*", log)]
+    speeds = [line for line in lines if line.startswith("#throughput")]
+    for line in [speeds[-1], *(line for line in lines if line not in speeds)]:
+        print(f"  {line}")
 
 
 def ask(rows: list[str]) -> list[dict[str, float]]:

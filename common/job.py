@@ -209,8 +209,26 @@ def written(path: Path) -> Iterator[Path]:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        # Whoever reads the message knows the file by its own name; write() tells none.
+        if error.errno is not None and error.filename in (None, str(temporary)):
+            error.filename = str(path)
+        raise
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Raises ClientError when files can't be made in ``folder``: before a job trains, rather than after."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ClientError(f"the folder {folder} can't be made: {error.strerror}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ClientError(
+            f"the folder {folder} can't be written to by user {os.geteuid()}; accepted: a folder that this "
+            "user may write to"
+        )

@@ -85,6 +85,11 @@ def train(root: Path) -> int:
         _train(root, stop)
     except ClientError as error:
         return _fail(root, error)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            log.exception("the algorithm failed")
+            return _fail(root, error)
+        return _fail(root, AlgorithmError(f"the disk is full: {error.filename or 'a file'} can't be written"))
     except Exception as error:
         if not isinstance(error, AlgorithmError):
             log.exception("the algorithm failed")
@@ -129,6 +134,8 @@ def _checked(described: Job, stop: Stop) -> Run:
 
     found = manifest.current()
     values = _resolve(found, described)
+    if described.hosts.rank == 0:
+        job.check_writable(described.model)
     instances.check(found.training, described.hosts.instance_type, len(described.hosts.names), found.name)
     return Run(
         job=described,
@@ -186,8 +193,6 @@ def _seed() -> int:
 
 
 def _fail(root: Path, error: BaseException) -> int:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        error = AlgorithmError(f"the disk is full: {error.filename or 'writing'} failed")
     log.error(describe(error))
     _record(root, error)
     return EXIT_CODE

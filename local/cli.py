@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import signal
 import sys
 import time
@@ -41,9 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_CODE)
     except OSError as error:
-        # Files that are made are written under another name first.
-        name = re.sub(r"\.([^/]+)\.\d+\.sagemaker-ignore$", r"\1", str(error.filename or ""))
-        sys.exit(f"algodock: {name + ': ' if name else ''}{error.strerror or error}")
+        place = f"{error.filename}: " if error.filename else ""
+        sys.exit(f"algodock: {place}{error.strerror or error}")
     except KeyboardInterrupt:
         sys.exit(130)
 

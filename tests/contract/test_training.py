@@ -204,6 +204,33 @@ def test_another_user_with_read_only_input(training_job, tmp_path):
     assert (job.root / "model" / "model_algo-1").stat().st_uid == 12345
 
 
+def test_a_model_that_could_not_be_written_is_not_trained(training_job):
+    job = training_job("kmeans", k=3, feature_dim=3).channel("train", b"no data", TYPE)
+    (job.root / "model").write_text("a file")
+    done = job.run()
+    assert done.failure == f"ClientError: the folder {job.root}/model can't be made: File exists"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
+def test_a_model_folder_of_somebody_else_is_told_at_once(training_job):
+    job = training_job("kmeans", k=3, feature_dim=3).channel("train", b"no data", TYPE)
+    (job.root / "model").mkdir(mode=0o755)
+    (job.root / "output").mkdir()
+    os.chown(job.root / "output", 12345, 12345)
+    job.start().communicate()
+    (job.root / "output" / "failure").unlink()
+    for folder in (job.root, *job.root.parents):
+        if "pytest" in str(folder):
+            folder.chmod(0o755)
+    subprocess.run(
+        ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", f"{_bin()}/train"],
+        env={**os.environ, "ALGORITHM": "kmeans", "OPT_ML": str(job.root), "HOME": "/nonexistent"},
+        capture_output=True,
+    )
+    told = (job.root / "output" / "failure").read_text()
+    assert told.startswith(f"ClientError: the folder {job.root}/model can't be written to by user 12345")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
 def test_a_full_disk_is_a_failure(training_job, tmp_path):
     job = training_job("kmeans", k=3, feature_dim=3).channel("train", CSV, TYPE)
@@ -218,7 +245,8 @@ def test_a_full_disk_is_a_failure(training_job, tmp_path):
         (model / "filler").write_bytes(b"x" * 4096)
         done = job.run()
         assert done.code == 1
-        assert done.failure.startswith("AlgorithmError: the disk is full"), done.failure
+        assert done.failure == f"AlgorithmError: the disk is full: {model}/model_algo-1 can't be written"
+        assert "Traceback" not in done.log
         assert os.listdir(model) == ["filler"]
     finally:
         subprocess.run(["umount", str(model)], check=True)

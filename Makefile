@@ -81,7 +81,7 @@ bench: setup ## Measure every figure that the README quotes, each beside its pee
 .PHONY: fuzz
 fuzz: setup ## Fuzz the decoders for a minute, guided by coverage
 	$(PIP) install atheris
-	$(BIN)/python tests/fuzz/fuzz_decoders.py -max_total_time=60
+	$(BIN)/python tests/fuzz/fuzz_decoders.py -max_total_time=60 -artifact_prefix=$(or $(TMPDIR),/tmp)/
 
 .PHONY: clean
 clean: ## Remove .venv and what tools left behind

@@ -185,7 +185,8 @@ def _server(found: Manifest, chosen: Settings, early: bool) -> Server:
 
 
 def _stop(number: int, frame: object) -> None:
-    sys.exit(0)
+    # Not SystemExit: where the signal comes during an import, whatever is being imported may catch that.
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -250,3 +250,19 @@ def test_a_port_that_is_taken(endpoint):
     assert second.process.wait(30) == 1
     assert str(first.port) in second.log.read_text()
     assert first.ask(*ROW)[0] == 200
+
+
+def test_a_stop_during_start_is_not_to_be_caught():
+    code = """
+import os, signal
+import serve.server as server
+def stopped_while_it_is_imported():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except BaseException:
+        pass
+    os._exit(7)
+server.manifest.current = stopped_while_it_is_imported
+server.main()
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

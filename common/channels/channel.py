@@ -129,7 +129,7 @@ class Channel:
         divide = share and self._hosts > 1 and self.config.distribution == "FullyReplicated"
 
         def blocks() -> Generator[Batch, None, None]:
-            decoded = self._decoded(interrupt, layout)
+            decoded = self._explained(self._decoded(interrupt, layout))
             return divided(decoded, self._rank, self._hosts) if divide else decoded
 
         if self.piped:
@@ -150,6 +150,23 @@ class Channel:
         previous = None if self._reading is None else self._reading()
         if previous is not None:
             previous.close()
+
+    def _explained(self, batches: Generator[Batch, None, None]) -> Generator[Batch, None, None]:
+        """The same; where already the first row can't be read and nobody said as what, that is told too."""
+        if self.config.content_type is not None:
+            yield from batches
+            return
+        with closing(batches):
+            try:
+                first = next(batches, None)
+            except ClientError as error:
+                raise ClientError(
+                    f"{error}; the channel has no ContentType, which means {self.media_type}; "
+                    f"accepted: {one_of(self.spec.content_types)}"
+                ) from None
+            if first is not None:
+                yield first
+                yield from batches
 
     def _decoded(self, interrupt: Interrupt, layout: Layout) -> Generator[Batch, None, None]:
         """Every row once, in the decoder's blocks; runs in the reader thread."""

@@ -103,6 +103,15 @@ def test_a_bad_row_names_its_file(data, folder):
         list(channel(data, "text/csv").epoch(10))
 
 
+def test_a_content_type_that_nobody_gave_is_told(data, folder):
+    (folder / "a").write_bytes(b"1,2,3\n")
+    with pytest.raises(ClientError, match="no ContentType, which means application/x-recordio-protobuf; acc"):
+        list(channel(data, None).epoch(10))
+    with pytest.raises(ClientError) as caught:
+        list(channel(data, "application/x-recordio-protobuf").epoch(10))
+    assert "no ContentType" not in str(caught.value)
+
+
 def test_files_of_other_widths(data, folder):
     (folder / "a.csv").write_bytes(b"1,2,3\n")
     (folder / "b.csv").write_bytes(b"1,2\n")

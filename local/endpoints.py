@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -49,7 +50,7 @@ class Endpoint:
         environment: Mapping[str, str] | None = None,
         verbose: bool = False,
     ) -> None:
-        self.port = port or free_port()
+        self.port = _free(port) if port else free_port()
         self._log = None if verbose else (root / "serve.log").open("w+")
         self._process = subprocess.Popen(
             program("serve"),
@@ -126,3 +127,16 @@ class Endpoint:
             return answer.status, answer.read()
         finally:
             connection.close()
+
+
+def _free(port: int) -> int:
+    """The same. Raises ClientError when it is taken: what answers there would be thought to be ours."""
+    try:
+        with socket.socket() as probe:
+            # As gunicorn does, for connections of an endpoint that has just ended.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("", port))
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or "there are 1 to 65535"
+        raise ClientError(f"port {port} can't be used: {reason}; accepted: a free one after --port") from None
+    return port

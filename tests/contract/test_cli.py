@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -227,6 +228,17 @@ def test_a_model_of_another_algorithm_is_told_at_once(job, rows):
     done = algodock("predict", job, rows, "--algorithm", "knn", code=1)
     assert done.stderr.startswith("algodock: Unable to load model: the model has no file model_algo-1.json")
     assert time.monotonic() - began < 30
+
+
+def test_a_port_that_is_taken_is_told_before_anything_starts(job):
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = algodock("serve", job, "--port", port, code=1)
+    assert done.stderr == (
+        f"algodock: port {port} can't be used: Address already in use; accepted: a free one after --port\n"
+    )
+    assert not done.stdout
+    assert "there are 1 to 65535" in algodock("serve", job, "--port", "70000", code=1).stderr
 
 
 def test_output_that_nobody_reads_is_no_error(tmp_path):

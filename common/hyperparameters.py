@@ -261,7 +261,9 @@ def _text(raw: object) -> str:
 
 def _shown(raw: object) -> str:
     shown = raw if isinstance(raw, str) else json.dumps(raw)
-    return f"'{shown if len(shown) <= 60 else shown[:57] + '...'}'"
+    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    # One line, whatever was written.
+    return "'" + "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in shown) + "'"
 
 
 def _plain(value: object) -> str:

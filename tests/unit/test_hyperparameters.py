@@ -55,6 +55,10 @@ def test_true_is_spelled_in_many_ways(written):
     assert resolve(dense=written)["dense"] is True
 
 
+def test_what_was_written_is_shown_on_one_line():
+    assert "k is 'a\\nb\\x00é';" in refused(k="a\nb\0é")
+
+
 def test_false_is_false():
     assert resolve(dense="False")["dense"] is False
 

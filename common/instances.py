@@ -44,6 +44,9 @@ GPUS: dict[str, dict[str, int]] = {
 }
 
 
+OTHER_ACCELERATORS = ("inf", "trn", "dl")  # Inferentia, Trainium, Gaudi: no image of ours uses them
+
+
 @dataclass(frozen=True, slots=True)
 class Instance:
     """An instance type: ``ml.p3.8xlarge`` is family p3 with 4 GPUs."""
@@ -78,6 +81,11 @@ def check(rules: Rules, instance_type: str | None, hosts: int, algorithm: str) -
     if os.environ.get(OVERRIDE) == "1":
         return
     instance = parse(instance_type)
+    if instance.family.startswith(OTHER_ACCELERATORS):
+        raise ClientError(
+            f"{algorithm} doesn't run on instance type {instance.name}, whose accelerator is no GPU; "
+            f"accepted: {allowed(rules)}"
+        )
     allowed_family = not rules.families or instance.family in rules.families
     if "cpu" in rules.families and instance.device == "cpu":
         allowed_family = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import io
+import shutil
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
@@ -40,6 +41,9 @@ def train(spec: JobSpec, runtime: Runtime, screen: IO[str]) -> int:
                 )
         running += runtime.start(spec.manifest, hosts, spec.environment)
         code = watch(running, spec.output / "train.log", screen)
+    for host in hosts:
+        # Links to the user's files: what is left in the job's folder is the job's alone.
+        shutil.rmtree(host.root / "input" / "data")
     pack(spec, hosts)
     return code
 

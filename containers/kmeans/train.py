@@ -103,7 +103,7 @@ def _start(run: Run, first: list[Batch]) -> model.Clusters | None:
         if run.cluster.any(run.stop.requested):
             return None
         raise ClientError(
-            f"the training data have {count} rows, fewer than k={values['k']}; accepted: at least k rows"
+            f"channel train has {count} rows, fewer than k={values['k']}; accepted: at least k rows"
         )
     if count < values["mini_batch_size"]:
         log.warning(

@@ -7,7 +7,9 @@ into the weights, so they take raw features.
 from __future__ import annotations
 
 import json
+import lzma
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,6 +103,10 @@ def symbol(loss: str, outputs: int) -> dict[str, Any]:
     }
 
 
+# What zipfile raises for an archive that is none, or whose members can't be inflated.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+
+
 def read(folder: Path) -> Model:
     """The model in a folder. Raises ClientError when it holds none, or one that can't be understood."""
     path = folder / NAME
@@ -110,7 +116,7 @@ def read(folder: Path) -> Model:
             content = _member(archive, PARAMETERS, _LARGEST_PARAMETERS)
     except FileNotFoundError:
         raise ClientError(f"there is no {NAME} in the model folder") from None
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+    except (*_DAMAGED, NotImplementedError, RuntimeError, EOFError, OSError) as error:
         raise ClientError(f"{NAME} is not a linear learner's zip archive: {error}") from None
     return _model(additional, ndarray.load(content))
 

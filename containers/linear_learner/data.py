@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from common import finite
 from common.batches import CSR, Batch, Features, dense
 from common.channels import Channel
 from common.failures import ClientError
@@ -42,14 +43,7 @@ class Checks:
                 f"channel {channel}, row {row + at + 1}: label {labels[at]:g} is not accepted; "
                 f"accepted: {self._accepted()}"
             )
-        values = batch.features.values if isinstance(batch.features, CSR) else batch.features
-        with np.errstate(over="ignore", invalid="ignore"):
-            suspicious = not np.isfinite(values.sum())
-        if suspicious and not np.isfinite(values).all():
-            at = row + _first_infinite(batch.features) + 1
-            raise ClientError(
-                f"channel {channel}, row {at}: a feature is not finite; accepted: finite numbers"
-            )
+        finite.check(batch.features, channel, row, float(np.finfo(np.float32).max))
         return self._widened(batch, channel)
 
     def _wrong(self, labels: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -74,13 +68,6 @@ class Checks:
             f"channel {channel}: rows have {batch.width} features; accepted: {self.feature_dim}, as "
             "feature_dim says or the first rows have"
         )
-
-
-def _first_infinite(features: Features) -> int:
-    if isinstance(features, CSR):
-        at = int((~np.isfinite(features.values)).argmax())
-        return int(np.searchsorted(features.indptr, at, "right") - 1)
-    return int((~np.isfinite(features)).any(1).argmax())
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,8 @@ class DockerRuntime:
     """Runs each host as a container; several are algo-1, algo-2, ... on a network of their own."""
 
     def __init__(self, device: str = "cpu") -> None:
-        from docker.errors import DockerException
-
         import docker  # the Docker SDK: only where containers are used
+        from docker.errors import DockerException
 
         try:
             self._client: Any = docker.from_env()

@@ -90,6 +90,7 @@ def test_train_packs_the_model_and_keeps_the_log(job):
     with tarfile.open(job / "model.tar.gz") as archive:
         assert archive.getnames() == ["model_algo-1"]
     assert "#quality_metric" in (job / "train.log").read_text()
+    assert not (job / "ml" / "algo-1" / "input" / "data").exists(), "links to the user's files are gone"
     assert json.loads((job / "job.json").read_text())["hyperparameters"] == {"k": "10", "feature_dim": "64"}
 
 

@@ -37,6 +37,7 @@ def test_allowed_types_pass(name):
         (CPU_AND_SOME_GPUS, "ml.g5.xlarge", 1, "accepted: any CPU instance or ml.p3.*"),
         (GPU_ONLY, "ml.m5.large", 1, "accepted: ml.p3.* or ml.g5.*"),
         (GPU_ONLY, "local", 2, "trains on one host, and this job has 2"),
+        (CPU_AND_SOME_GPUS, "ml.trn1.2xlarge", 1, "whose accelerator is no GPU"),
         (GPU_ONLY, "big one", 1, "instance type 'big one' is unknown"),
     ],
 )

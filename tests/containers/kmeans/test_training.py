@@ -136,7 +136,7 @@ def test_few_rows(training_job):
     assert "k * extra_center_factor is 50, but there are only 25 rows: 25 centers are kept" in explicit.log
     exact = run(10).succeeded()
     assert {row.tobytes() for row in centers(exact)} == {row.tobytes() for row in TRAIN[:10]}
-    run(9).failed("the training data have 9 rows, fewer than k=10")
+    run(9).failed("channel train has 9 rows, fewer than k=10")
     # More centers than a mini-batch has rows: the start reads as many as it needs.
     assert "shrinking 100 centers into 10" in run(200, extra_center_factor=10, mini_batch_size=30).log
 
@@ -194,7 +194,7 @@ def test_two_hosts_with_too_few_rows_both_say_so(training_job):
     started, logs = two_hosts(training_job, [records(TRAIN[:4]), None], "ShardedByS3Key")
     assert [process.returncode for _, process in started] == [1, 1], logs
     for job, _ in started:
-        assert "the training data have 4 rows, fewer than k=10" in (job.root / "output/failure").read_text()
+        assert "channel train has 4 rows, fewer than k=10" in (job.root / "output/failure").read_text()
 
 
 # --- mistakes and stops ---

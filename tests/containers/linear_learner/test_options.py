@@ -223,7 +223,7 @@ def infinite(part, row):
     [
         ({}, changed(CANCER[0], 119, 2), "channel train, row 120: label 2 .* 0 and 1"),
         ({}, changed(CANCER[0], 119, 0.5), "channel train, row 120: label 0.5 .* 0 and 1"),
-        ({}, infinite(CANCER[0], 77), "channel train, row 78: .*finite"),
+        ({}, infinite(CANCER[0], 77), "channel train: feature 3 .* of row 78 is inf"),
         (
             {"predictor_type": "multiclass_classifier", "num_classes": "3"},
             changed(CANCER[0], 4, 3),

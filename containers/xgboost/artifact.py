@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 from common.failures import ClientError
-from containers.xgboost import legacy, pickles
+from containers.xgboost import forest, legacy, pickles
 from containers.xgboost.library import xgb
 
 LIBSVM_BASE = "algodock_libsvm_base"
@@ -14,6 +15,7 @@ LIBSVM_BASE = "algodock_libsvm_base"
 
 NAME = "xgboost-model"
 _PICKLE = b"\x80"
+_PLACE = re.compile(r"(?:\[[\d:]+\] )?\S+\.(?:cc|h|cu|cuh):\d+: ")  # where in the library's sources
 log = logging.getLogger("algodock.serve")
 
 
@@ -48,13 +50,22 @@ def load(path: Path) -> xgb.Booster:
             return pickles.load(data)
         if data[:1] != b"{":
             data = legacy.as_json(data)
-        booster = xgb.Booster()
-        booster.load_model(bytearray(data))
+        return checked(data)
     except ClientError as error:
         raise ClientError(f"Unable to load model: {path.name}: {error}") from None
     except (xgb.core.XGBoostError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split("\nStack trace")[0].split())
+        reason = _PLACE.sub("", " ".join(str(error).split("\nStack trace")[0].split()))
         raise ClientError(f"Unable to load model: {path.name}: {reason[:300]}") from None
+
+
+def checked(data: bytes) -> xgb.Booster:
+    """The booster of a model in JSON or UBJSON, looked through before the library reads it.
+
+    Raises ClientError for what would harm the process, and the library's errors for all else.
+    """
+    forest.check(data)
+    booster = xgb.Booster()
+    booster.load_model(bytearray(data))
     return booster
 
 

@@ -13,7 +13,7 @@ import struct
 from typing import Any
 
 from common.failures import ClientError
-from containers.xgboost import legacy
+from containers.xgboost import forest, legacy
 from containers.xgboost.library import xgb
 
 _WITH_CONFIG = b"CONFIG-offset:"
@@ -93,6 +93,7 @@ def load(data: bytes) -> xgb.Booster:
 def _booster(raw: bytes) -> xgb.Booster:
     booster = xgb.Booster()
     if raw[:1] == b"{":
+        forest.check(raw)
         booster.__setstate__({"handle": bytearray(raw)})
         return booster
     parallel = None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common.metrics import log
 from common.training import Run
-from containers.xgboost import checkpoints
+from containers.xgboost import artifact, checkpoints
 from containers.xgboost.library import xgb
 
 
@@ -18,7 +18,7 @@ def save(run: Run, name: str, booster: xgb.Booster) -> None:
 
 def newest(folder: Path) -> tuple[int, bytes] | None:
     """The newest checkpoint in a folder that can be read."""
-    found = checkpoints.newest(folder, lambda model: xgb.Booster(model_file=bytearray(model)))
+    found = checkpoints.newest(folder, artifact.checked)
     if found is not None:
         log.info("Checkpoint loaded from %s", folder / f"{checkpoints.NAME}.{found[0]}")
         log.info("Resuming from iteration %d", found[0] + 1)

@@ -50,7 +50,9 @@ def load(path: Path) -> xgb.Booster:
             return pickles.load(data)
         if data[:1] != b"{":
             data = legacy.as_json(data)
-        return checked(data)
+        booster = checked(data)
+        booster.save_config()  # the library looks at an objective's settings only when it must
+        return booster
     except ClientError as error:
         raise ClientError(f"Unable to load model: {path.name}: {error}") from None
     except (xgb.core.XGBoostError, ValueError, TypeError) as error:

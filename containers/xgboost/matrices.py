@@ -13,6 +13,8 @@ from common.failures import ClientError
 from containers.xgboost.library import xgb
 
 BATCH = 1 << 17  # rows; equal batches in every input mode make equal models
+WIDEST = 1 << 25
+"""Features to learn from: histograms take some 360 bytes for each, whether a row has it or not."""
 
 
 @dataclass(slots=True)
@@ -58,6 +60,38 @@ def gather(batches: Iterable[Batch]) -> Table:
         np.concatenate(weights) if weights else None,
         one_based=sparse and all(part.indices.min(initial=1) > 0 for part in parts if isinstance(part, CSR)),
     )
+
+
+def check_features(table: Table, channel: str) -> None:
+    """Raises ClientError for the first infinite feature, and for an index that is too large to learn from."""
+    before = 0
+    for part in table.parts:
+        if isinstance(part, CSR) and part.shape[1] > WIDEST:
+            beyond = np.flatnonzero(part.indices >= WIDEST)
+            where = f"row {before + _row(part, int(beyond[0])) + 1} has " if len(beyond) else ""
+            index = int(part.indices[beyond[0]]) if len(beyond) else part.shape[1] - 1
+            raise ClientError(
+                f"channel {channel}: {where}the feature index {index}; accepted: up to {WIDEST - 1}, "
+                "since each takes memory, whether rows have it or not"
+            )
+        values = (part.values if isinstance(part, CSR) else part).reshape(-1)
+        # NaN is a missing value. The two extremes pass it over, and take no memory.
+        if len(values) and np.isinf([np.fmin.reduce(values), np.fmax.reduce(values)]).any():
+            first = int(np.flatnonzero(np.isinf(values))[0])
+            column = int(part.indices[first]) if isinstance(part, CSR) else first % part.shape[1]
+            raise ClientError(
+                f"channel {channel}: feature {column} (counted from 0) of row "
+                f"{before + _row(part, first) + 1} is {values[first]}; accepted: finite numbers, "
+                "and nothing or NaN for a missing one"
+            )
+        before += len(part)
+
+
+def _row(part: Features, place: int) -> int:
+    """The row of a part's value."""
+    if isinstance(part, CSR):
+        return int(np.searchsorted(part.indptr, place, "right")) - 1
+    return place // part.shape[1]
 
 
 def check_labels(table: Table, objective: str, classes: int | None, channel: str) -> None:

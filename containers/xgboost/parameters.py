@@ -117,8 +117,12 @@ def warnings(values: Values, *, device: str, validation: bool, csv: bool) -> lis
         told.append("hyperparameter sketch_eps has no effect: max_bin is given")
     gone = sorted(_GONE & given - {"silent", "sketch_eps", "lambda_bias"})
     told += [f"hyperparameter {name} has no effect: the library no longer has it" for name in gone]
-    if values["silent"] and "verbosity" in given:
-        told.append("hyperparameter silent has no effect: verbosity is given")
+    if values["silent"]:
+        told.append(
+            "hyperparameter silent has no effect: verbosity is given"
+            if "verbosity" in given
+            else "hyperparameter silent=1 is taken as verbosity=0, its name today"
+        )
     if "refresh_leaf" in given and "refresh" not in (values["updater"] or ()):
         told.append("hyperparameter refresh_leaf has no effect: it applies when updater holds refresh")
     if values["csv_weights"] and not csv:

@@ -13,7 +13,7 @@ from common.channels.interrupts import Interrupt
 from common.failures import ClientError
 from common.training import Run
 from containers.xgboost import ranking
-from containers.xgboost.matrices import BATCH, Table, check_labels, gather
+from containers.xgboost.matrices import BATCH, Table, check_features, check_labels, gather
 
 
 @dataclass(slots=True)
@@ -39,6 +39,7 @@ def read(run: Run) -> Data:
     values = run.hyperparameters
     for table, name in ((train, "train"), (validation, "validation")):
         if table is not None:
+            check_features(table, name)
             check_labels(table, values["objective"], values["num_class"], name)
     return Data(train, validation, _width(run, train, validation))
 

@@ -98,6 +98,8 @@ def test_old_settings_in_todays_names():
     assert (gpu["tree_method"], gpu["device"]) == ("hist", "cuda")
     without = {"predictor": "cpu_predictor", "prob_buffer_row": 2, "deterministic_histogram": "false"}
     assert not set(without) & set(library(**without))
+    silent = parameters.warnings(resolved(silent=1), device="cpu", validation=False, csv=True)
+    assert "hyperparameter silent=1 is taken as verbosity=0, its name today" in silent
     told = parameters.warnings(resolved(**without), device="cpu", validation=False, csv=True)
     assert [t.split()[1] for t in told] == sorted(without)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from common.batches import Batch, to_csr
+from common.batches import CSR, Batch, to_csr
+from common.failures import ClientError
 from containers.xgboost import matrices
 from containers.xgboost.library import xgb
 from containers.xgboost.model import Boosting, Plan
@@ -66,3 +67,37 @@ def test_early_stopping_goes_on_from_a_checkpoint():
     assert whole.best().num_boosted_rounds() == second.best().num_boosted_rounds() == whole.rounds - 4
     again = Boosting(plan, evaluated, bytes(second.booster.save_raw("ubj")))
     assert again.out_of_patience()
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_infinite_features_are_told_with_their_row(sparse, value):
+    rows = ROWS[:40].copy()
+    rows[3, 1] = np.nan
+    matrices.check_features(matrices.gather([Batch(rows, LABELS[:40])]), "train")
+    rows[25, 4] = value
+    parts = [to_csr(part) if sparse else part for part in (rows[:20], rows[20:])]
+    table = matrices.gather([Batch(part, LABELS[:20]) for part in parts])
+    with pytest.raises(ClientError, match=rf"channel train: feature 4 .* of row 26 is {value}; accepted: "):
+        matrices.check_features(table, "train")
+
+
+def test_indices_that_no_memory_holds():
+    def table(index, width):
+        return matrices.Table(
+            [
+                CSR(
+                    np.ones(3, np.float32),
+                    np.array([0, 1, index], np.int64),
+                    np.array([0, 1, 3], np.int64),
+                    (2, width),
+                )
+            ],
+            LABELS[:2],
+        )
+
+    matrices.check_features(table(5, matrices.WIDEST), "train")
+    with pytest.raises(ClientError, match="row 2 has the feature index 2000000000; accepted: up to 33554431"):
+        matrices.check_features(table(2_000_000_000, 2_000_000_001), "train")
+    with pytest.raises(ClientError, match="the feature index 2000000000; accepted"):
+        matrices.check_features(table(5, 2_000_000_001), "train")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import pickletools
 import struct
 from typing import Any
 
@@ -78,6 +79,7 @@ class _Reader(pickle.Unpickler):
 def load(data: bytes) -> xgb.Booster:
     """The booster of a pickle. Raises ClientError for any other pickle, and for one that is cut short."""
     try:
+        _check_memo(data)
         found = _Reader(io.BytesIO(data)).load()
     except ClientError:
         raise
@@ -88,6 +90,13 @@ def load(data: bytes) -> xgb.Booster:
     if not isinstance(raw, bytes | bytearray):
         raise ClientError("the pickle holds no booster's model; accepted: a pickled xgboost Booster alone")
     return _booster(bytes(raw))
+
+
+def _check_memo(data: bytes) -> None:
+    """Raises ClientError for a place in the memo that no pickle of this size needs: all below take memory."""
+    for operation, place, _ in pickletools.genops(data):
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(place or 0) > len(data):
+            raise ClientError("the pickle numbers its objects beyond its own size")
 
 
 def _booster(raw: bytes) -> xgb.Booster:

@@ -57,6 +57,8 @@ def test_pickles_that_are_no_booster(tmp_path):
     whole = (MODELS / "1.2.1-forest.pkl").read_bytes()
     for size in (2, 60, len(whole) // 2, len(whole) - 1):
         assert "xgboost-model" in refused(tmp_path, whole[:size])
+    # The memo's place 2 billion, which takes 32 GB.
+    assert "beyond its own size" in refused(tmp_path, b"\x80\x02K\x01r\xff\xff\xff\x7f.")
     # 1 TB claimed in twenty bytes.
     assert "can't be read" in refused(tmp_path, b"\x80\x02cbuiltins\nbytearray\n(\x8a\x06\0\0\0\0\0\x01tR.")
 

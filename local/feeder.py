@@ -21,12 +21,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from common.formats import recordio
+
 Source = Path | Iterable[bytes]  # a file, or chunks of bytes that can be iterated once an epoch
 
 _CHUNK = 1 << 20
 _POLL = 0.01  # seconds; there is no event for "a reader has come"
-_RECORDIO_MAGIC = 0xCED7230A
-_RECORDIO_LONGEST = (1 << 29) - 1
 
 
 class _Closed(Exception):
@@ -203,8 +203,8 @@ def _inflated(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 def _wrapped(chunks: Iterable[bytes]) -> Iterator[bytes]:
     payload = b"".join(chunks)
-    if len(payload) > _RECORDIO_LONGEST:
+    if len(payload) > recordio.LENGTH_MASK:
         raise ValueError(f"an object of {len(payload)} bytes is too long for a RecordIO record")
-    yield struct.pack("<II", _RECORDIO_MAGIC, len(payload))
+    yield struct.pack("<II", recordio.MAGIC, len(payload))
     yield payload
     yield b"\0" * (-len(payload) % 4)

@@ -7,10 +7,8 @@ from collections.abc import Iterator
 
 from common.channels.streams import Stream
 from common.failures import ClientError
+from common.formats.recordio import LENGTH_MASK, MAGIC, MAGIC_BYTES
 
-MAGIC = 0xCED7230A
-_MAGIC_BYTES = struct.pack("<I", MAGIC)
-_LENGTH = (1 << 29) - 1
 _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
 
 
@@ -85,11 +83,11 @@ class Unwrapped:
                 f"{self._name} does not begin as a RecordIO record, "
                 "but the channel's RecordWrapperType is RecordIO"
             )
-        self._left = word & _LENGTH
+        self._left = word & LENGTH_MASK
         self._padding = -self._left % 4
         self._last = flag in (_WHOLE, _LAST)
         if not first:
-            self._magic = _MAGIC_BYTES
+            self._magic = MAGIC_BYTES
         return True
 
     def _up_to(self, count: int) -> bytes:

@@ -14,8 +14,6 @@ BLOCK = 1 << 20  # enough to forget the cost of a call, small enough to stay in 
 LONGEST_LINE = 1 << 28
 PADDING = 16  # line ends after a piece's last byte, so that kernels need not look for the end all the time
 
-LINE_FEED, CARRIAGE_RETURN = 10, 13
-
 
 def read_full(stream: Stream, room: memoryview) -> int:
     """Reads until ``room`` is full or the stream ends; how many bytes came."""

@@ -7,8 +7,9 @@ import struct
 
 import pytest
 
-from common.channels.wrapping import MAGIC, objects
+from common.channels.wrapping import objects
 from common.failures import ClientError
+from common.formats.recordio import MAGIC
 
 
 def part(flag: int, payload: bytes) -> bytes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +30,13 @@ class CSR:
         return self.shape[0]
 
     def __getitem__(self, rows: slice) -> CSR:
+        """A view; a copy where ``rows`` has a step. Raises ValueError for a step below 1."""
         start, stop, step = rows.indices(len(self))
-        if step != 1:
-            raise ValueError("sparse rows are sliced without a step")
+        if step < 1:
+            raise ValueError("sparse rows are sliced forwards")
         stop = max(stop, start)
+        if step > 1:
+            return self._every(range(start, stop, step))
         first, last = self.indptr[start], self.indptr[stop]
         return CSR(
             self.values[first:last],
@@ -40,6 +44,14 @@ class CSR:
             self.indptr[start : stop + 1] - first,
             (stop - start, self.shape[1]),
         )
+
+    def _every(self, rows: range) -> CSR:
+        counts = np.diff(self.indptr)[rows.start : rows.stop : rows.step]
+        starts = self.indptr[:-1][rows.start : rows.stop : rows.step]
+        indptr = np.zeros(len(counts) + 1, np.int64)
+        np.cumsum(counts, out=indptr[1:])
+        chosen = np.repeat(starts - indptr[:-1], counts) + np.arange(indptr[-1])
+        return CSR(self.values[chosen], self.indices[chosen], indptr, (len(counts), self.shape[1]))
 
     def dense(self) -> Float32:
         """The same rows as a dense (rows, columns) float32 matrix."""
@@ -92,6 +104,20 @@ def stack(parts: Sequence[Features]) -> Features:
     )
 
 
+class Rows(Protocol):
+    """Some rows of a channel, whatever a row is: as many as its ``len``, cut by slices.
+
+    A slice without a step is a view, one with a step a copy, which doesn't keep the rows left out in memory.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> Self: ...
+
+
+AnyRows = TypeVar("AnyRows", bound=Rows)
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Some rows of a channel or of a request."""
@@ -105,15 +131,20 @@ class Batch:
 
     def __getitem__(self, rows: slice) -> Batch:
         return Batch(
-            self.features[rows],
-            None if self.labels is None else self.labels[rows],
-            None if self.weights is None else self.weights[rows],
+            self.features[rows] if isinstance(self.features, CSR) else cut(self.features, rows),
+            None if self.labels is None else cut(self.labels, rows),
+            None if self.weights is None else cut(self.weights, rows),
         )
 
     @property
     def width(self) -> int:
         """How many features a row has."""
         return self.features.shape[1]
+
+
+def cut(array: NDArray[Any], rows: slice) -> NDArray[Any]:
+    """``array[rows]`` as `Rows` has it: a view, or with a step a copy."""
+    return array[rows] if rows.step in (None, 1) else array[rows].copy()
 
 
 def join(batches: Sequence[Batch]) -> Batch:
@@ -136,13 +167,15 @@ def join(batches: Sequence[Batch]) -> Batch:
     )
 
 
-def recut(batches: Iterable[Batch], size: int) -> Iterator[Batch]:
+def recut(
+    batches: Iterable[AnyRows], size: int, join: Callable[[Sequence[AnyRows]], AnyRows]
+) -> Iterator[AnyRows]:
     """The same rows in the same order, in batches of exactly ``size`` rows but for the last.
 
     The one place where decoders' blocks become an algorithm's mini-batches; a block that is cut
-    is viewed, not copied.
+    is viewed, not copied. ``join`` makes one of several in a row.
     """
-    pending: list[Batch] = []
+    pending: list[AnyRows] = []
     rows = 0
     for batch in batches:
         start = 0

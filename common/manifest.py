@@ -38,7 +38,8 @@ class ChannelSpec:
     labels: str = "ignored"  # "required" or "ignored"
     label_size: int = 1  # leading label columns of CSV and Parquet when the content type doesn't say
     input_modes: tuple[str, ...] = ("File", "FastFile", "Pipe")
-    distribution: str = "FullyReplicated"
+    distribution: str = "FullyReplicated"  # what AWS's documents recommend
+    distributions: tuple[str, ...] = ("FullyReplicated", "ShardedByS3Key")
     missing: bool = False  # empty CSV cells are missing values (else they are refused)
     sniff_delimiter: bool = False
     pipe_content_types: tuple[str, ...] | None = None  # those that work in Pipe mode; None means all
@@ -64,6 +65,7 @@ class Rules:
     families: tuple[str, ...] = ()  # "cpu" stands for every family without accelerator
     multi_host: bool = False
     multi_gpu: bool = False
+    gpus: str = "one"  # how many of a host's GPUs a job makes use of: one or all
     notes: str = ""
 
 

@@ -41,7 +41,7 @@ class Run:
     cluster: Cluster
     metrics: Metrics
     stop: Stop
-    device: str  # "cpu" or "cuda"
+    devices: tuple[str, ...]  # ("cpu",), ("cuda",) or, where all are used, ("cuda:0", "cuda:1", ...)
     threads: int
     seed: int
     _started: float = field(default_factory=time.perf_counter)
@@ -53,6 +53,11 @@ class Run:
                 log.info("Stopping on request after %d epochs", epoch)
                 return
             yield epoch
+
+    @property
+    def device(self) -> str:
+        """The first of ``devices``, or the only one."""
+        return self.devices[0]
 
     @property
     def train(self) -> Channel:
@@ -145,7 +150,7 @@ def _checked(described: Job, stop: Stop) -> Run:
         cluster=Cluster(described.hosts),
         metrics=Metrics(found.metrics_name, described.hosts.current),
         stop=stop,
-        device=_device(found, described),
+        devices=_devices(found, described),
         threads=instances.threads(),
         seed=_seed(),
     )
@@ -172,17 +177,19 @@ def _resolve(found: Manifest, described: Job) -> Values:
     return values
 
 
-def _device(found: Manifest, described: Job) -> str:
-    """A GPU where one is present, and rules and instance type allow it."""
+def _devices(found: Manifest, described: Job) -> tuple[str, ...]:
+    """GPUs where they are present, and rules and instance type allow them."""
     instance = described.hosts.instance_type
     kind = instances.parse(instance).device if instance and not instance.startswith("local") else None
-    used = "gpu" in found.training.devices and instances.gpus_present() > 0 and kind != "cpu"
+    allowed = "gpu" in found.training.devices and kind != "cpu"
+    present = instances.gpus_present() if allowed else 0
+    used = present if found.training.gpus == "all" else min(present, 1)
     log.info("Number of GPUs being used: %d", used)
     if used:
-        return "cuda"
+        return ("cuda",) if used == 1 else tuple(f"cuda:{number}" for number in range(used))
     if found.training.devices == ("gpu",):
         log.warning("No GPU is present: %s trains on the CPU, slowly", found.name)
-    return "cpu"
+    return ("cpu",)
 
 
 def _seed() -> int:

@@ -18,7 +18,6 @@ from common import content_types
 from common.content_types import MediaType
 from common.failures import ClientError, one_of
 from common.manifest import Manifest
-from serve.codecs import CONTENT_TYPES
 from serve.models import Known, LoadError, Model, Registry, Unknown
 from serve.settings import MEBIBYTE, Settings
 
@@ -52,13 +51,9 @@ class Types:
 
     @classmethod
     def of(cls, manifest: Manifest, default_accept: str | None) -> Types:
-        """The manifest's, and those that the standard codec adds where the algorithm has none of its own.
-
-        ``default_accept`` is the environment's. Raises ClientError when it is not offered.
-        """
+        """The manifest's. Raises ClientError when ``default_accept``, the environment's, is none of them."""
         spec = manifest.inference
-        added = () if hasattr(manifest.module("predict"), "codec") else CONTENT_TYPES
-        accepts = _names((*spec.accepts, *added))
+        accepts = _names(spec.accepts)
         default = content_types.parse(default_accept or spec.default_accept)
         if default.name not in accepts:
             raise ClientError(
@@ -66,7 +61,7 @@ class Types:
                 f"accepted: {one_of(accepts)}"
             )
         return cls(
-            _names((*spec.content_types, *added)),
+            _names(spec.content_types),
             accepts,
             content_types.parse(spec.default_content_type),
             default,

@@ -18,9 +18,6 @@ from common.failures import ClientError
 from common.formats import Layout, decode_bytes, encode_records
 from common.prediction import Columns, Predictor
 
-CONTENT_TYPES = (JSON, JSON_LINES, CSV, RECORDIO_PROTOBUF)
-"""What every algorithm takes and answers, unless it has a codec of its own."""
-
 _LARGEST = float(np.finfo(np.float32).max)
 # The most columns that a sparse row may claim where the model doesn't say how many it takes.
 _WIDEST = 2**31 - 1

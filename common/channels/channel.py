@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from weakref import ReferenceType, ref
 
 from common import content_types
-from common.batches import CSR, Batch, recut
+from common.batches import CSR, AnyRows, Batch, join, recut
 from common.channels import fifos, files, wrapping
 from common.channels.interrupts import Interrupt
 from common.channels.prefetch import Ahead
@@ -50,9 +51,10 @@ class Channel:
         self._hosts = hosts
         self._stop = stop
         self._files: list[files.DataFile] | None = None
-        self._reading: ReferenceType[Ahead[Batch]] | None = None
+        self._reading: ReferenceType[Ahead[Any]] | None = None
         self._patience = fifos.timeout()
         self._accept_mode()
+        self._accept_distribution()
         self.media_type = self._accept_content_type()
         self.labelled = spec.labels == "required"
         self._label_size = self._accept_label_size()
@@ -118,7 +120,6 @@ class Channel:
         closes one that is still being read; abandoning the iterator closes it too. Raises ClientError for
         whatever is wrong with the data.
         """
-        interrupt = Interrupt(self._stop if stoppable else None)
         layout = Layout(
             label_size=self._label_size,
             weights=weights,
@@ -126,10 +127,44 @@ class Channel:
             sniff_delimiter=self.spec.sniff_delimiter,
             missing=self.spec.missing,
         )
+        width = feature_dim
+
+        def rows(stream: Stream, name: str) -> Iterator[Batch]:
+            nonlocal width
+            for batch in decode(stream, name, self.media_type, layout):
+                # A decoder sees that a file's rows agree; that the files do is seen here. Sparse rows may be
+                # as wide as their largest key.
+                if not isinstance(batch.features, CSR) and len(batch):
+                    if width is not None and batch.width != width:
+                        raise ClientError(
+                            f"{name}: rows have {batch.width} features, but those before have {width}; "
+                            "accepted: the same number in every row of a channel"
+                        )
+                    width = batch.width
+                yield batch if self.labelled or batch.labels is None else replace(batch, labels=None)
+
+        return self.read(rows, join, batch_size, share=share, stoppable=stoppable)
+
+    def read(
+        self,
+        decoder: Callable[[Stream, str], Iterator[AnyRows]],
+        join: Callable[[Sequence[AnyRows]], AnyRows],
+        batch_size: int | None,
+        *,
+        share: bool = False,
+        stoppable: bool = True,
+    ) -> Iterator[AnyRows]:
+        """One pass as `epoch`'s, over rows that an algorithm decodes itself.
+
+        ``decoder(stream, name)`` reads a file, or an epoch of a FIFO, in constant memory, and raises
+        ClientError that names ``name`` for what is wrong with the bytes; it runs in the reader thread.
+        ``join`` makes one of several blocks of rows.
+        """
+        interrupt = Interrupt(self._stop if stoppable else None)
         divide = share and self._hosts > 1 and self.config.distribution == "FullyReplicated"
 
-        def blocks() -> Generator[Batch, None, None]:
-            decoded = self._explained(self._decoded(interrupt, layout))
+        def blocks() -> Generator[AnyRows, None, None]:
+            decoded = self._explained(self._decoded(interrupt, decoder))
             return divided(decoded, self._rank, self._hosts) if divide else decoded
 
         if self.piped:
@@ -139,7 +174,7 @@ class Channel:
         ahead = Ahead(blocks, interrupt, f"channel-{self.name}")
         self._reading = ref(ahead)
         with closing(ahead):
-            for batch in ahead if batch_size is None else recut(ahead, batch_size):
+            for batch in ahead if batch_size is None else recut(ahead, batch_size, join):
                 # A block holds many batches; a request to stop counts from the next one.
                 if ahead.interrupted():
                     return
@@ -151,7 +186,7 @@ class Channel:
         if previous is not None:
             previous.close()
 
-    def _explained(self, batches: Generator[Batch, None, None]) -> Generator[Batch, None, None]:
+    def _explained(self, batches: Generator[AnyRows, None, None]) -> Generator[AnyRows, None, None]:
         """The same; where already the first row can't be read and nobody said as what, that is told too."""
         if self.config.content_type is not None:
             yield from batches
@@ -168,25 +203,16 @@ class Channel:
                 yield first
                 yield from batches
 
-    def _decoded(self, interrupt: Interrupt, layout: Layout) -> Generator[Batch, None, None]:
+    def _decoded(
+        self, interrupt: Interrupt, decoder: Callable[[Stream, str], Iterator[AnyRows]]
+    ) -> Generator[AnyRows, None, None]:
         """Every row once, in the decoder's blocks; runs in the reader thread."""
-        width = layout.feature_dim
         with closing(self._streams(interrupt)) as streams:
             for name, stream in streams:
-                for batch in decode(Inflating(stream, name), name, self.media_type, layout):
+                for batch in decoder(Inflating(stream, name), name):
                     interrupt.check()
-                    if not len(batch):
-                        continue
-                    # A decoder sees that a file's rows agree; that the files do is seen here. Sparse rows
-                    # may be as wide as their largest key.
-                    if not isinstance(batch.features, CSR):
-                        if width is not None and batch.width != width:
-                            raise ClientError(
-                                f"{name}: rows have {batch.width} features, but those before have {width}; "
-                                "accepted: the same number in every row of a channel"
-                            )
-                        width = batch.width
-                    yield batch if self.labelled or batch.labels is None else replace(batch, labels=None)
+                    if len(batch):
+                        yield batch
 
     def _streams(self, interrupt: Interrupt) -> Generator[tuple[str, Stream], None, None]:
         """What is decoded apart: each file, each FIFO, each wrapped object of a FIFO."""
@@ -225,6 +251,13 @@ class Channel:
             raise ClientError(
                 f"channel {self.name}: input mode {self.config.input_mode} is not accepted; "
                 f"accepted: {one_of(self.spec.input_modes)}"
+            )
+
+    def _accept_distribution(self) -> None:
+        if self.config.distribution not in self.spec.distributions:
+            raise ClientError(
+                f"channel {self.name}: S3DistributionType {self.config.distribution} is not accepted; "
+                f"accepted: {one_of(self.spec.distributions)}"
             )
 
     def _accept_content_type(self) -> MediaType:

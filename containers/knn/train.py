@@ -13,10 +13,10 @@ import numpy as np
 from common.batches import Float32
 from common.failures import ClientError
 from common.metrics import log
+from common.reservoir import Reservoir
 from common.training import Run
 from containers.knn import artifact, plan
 from containers.knn.model import KNN, Preparation, new_index, to_cpu, to_gpu, unit
-from containers.knn.reservoir import Reservoir
 from containers.knn.rows import arrays
 from containers.knn.scoring import score_test
 from containers.knn.telling import told

@@ -7,9 +7,6 @@ into the weights, so they take raw features.
 from __future__ import annotations
 
 import json
-import lzma
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.failures import ClientError
-from common.formats import ndarray
+from common.formats import archive, ndarray
 
 NAME = "model_algo-1"
 PARAMETERS, SYMBOL = "mx-mod-0000.params", "mx-mod-symbol.json"
@@ -28,9 +25,6 @@ _OUTPUTS = {
     "logistic": "LogisticRegressionOutput",
     "softmax_loss": "SoftmaxOutput",
 }
-# What a file of a model may take unpacked: a zip is data from anywhere.
-_LARGEST_JSON = 16 << 20
-_LARGEST_PARAMETERS = 16 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,92 +56,33 @@ def write(path: Path, model: Model, settings: dict[str, Any] | None = None) -> N
         "epoch": 0,
         "files": [ADDITIONAL, SYMBOL, PARAMETERS],
     }
-    parameters = ndarray.dumps({"arg:fc0_weight": model.weights, "arg:fc0_bias": model.bias})
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name, content in (
-            (ADDITIONAL, json.dumps(additional, indent=1).encode()),
-            (MANIFEST, json.dumps(described, indent=1).encode()),
-            (SYMBOL, json.dumps(symbol(model.loss, outputs), indent=2).encode()),
-            (PARAMETERS, parameters),
-        ):
-            # A fixed date: equal models are equal bytes.
-            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
+    archive.write(
+        path,
+        {
+            ADDITIONAL: json.dumps(additional, indent=1).encode(),
+            MANIFEST: json.dumps(described, indent=1).encode(),
+            SYMBOL: symbol(model.loss, outputs),
+            PARAMETERS: ndarray.dumps({"arg:fc0_weight": model.weights, "arg:fc0_bias": model.bias}),
+        },
+    )
 
 
-def symbol(loss: str, outputs: int) -> dict[str, Any]:
+def symbol(loss: str, outputs: int) -> bytes:
     """The MXNet 1.x graph data -> fc0 -> out, with its label ``out_label``, as its JSON file has it."""
-    inputs = ("data", "fc0_weight", "fc0_bias")
-    nodes: list[dict[str, Any]] = [{"op": "null", "name": name, "inputs": []} for name in inputs]
-    nodes.append(
-        {
-            "op": "FullyConnected",
-            "name": "fc0",
-            "attrs": {"num_hidden": str(outputs)},
-            "inputs": [[0, 0, 0], [1, 0, 0], [2, 0, 0]],
-        }
-    )
-    nodes.append({"op": "null", "name": "out_label", "inputs": []})
-    nodes.append(
-        {
-            "op": _OUTPUTS.get(loss, "LinearRegressionOutput"),
-            "name": "out",
-            "inputs": [[3, 0, 0], [4, 0, 0]],
-        }
-    )
-    return {
-        "nodes": nodes,
-        "arg_nodes": [0, 1, 2, 4],
-        "node_row_ptr": list(range(len(nodes) + 1)),
-        "heads": [[5, 0, 0]],
-        "attrs": {"mxnet_version": ["int", 10901]},
-    }
-
-
-# What zipfile raises for an archive that is none, or whose members can't be inflated.
-_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+    graph = archive.Graph()
+    inputs = [graph.variable(name) for name in ("data", "fc0_weight", "fc0_bias")]
+    linear = graph.operator("FullyConnected", "fc0", inputs, num_hidden=outputs)
+    label = graph.variable("out_label")
+    return graph.dumps(graph.operator(_OUTPUTS.get(loss, "LinearRegressionOutput"), "out", [linear, label]))
 
 
 def read(folder: Path) -> Model:
     """The model in a folder. Raises ClientError when it holds none, or one that can't be understood."""
-    path = folder / NAME
-    try:
-        with zipfile.ZipFile(path) as archive:
-            additional = _json(_member(archive, ADDITIONAL, _LARGEST_JSON))
-            content = _member(archive, PARAMETERS, _LARGEST_PARAMETERS)
-    except FileNotFoundError:
-        raise ClientError(f"there is no {NAME} in the model folder") from None
-    except (*_DAMAGED, NotImplementedError, RuntimeError, EOFError, OSError) as error:
-        raise ClientError(f"{NAME} is not a linear learner's zip archive: {error}") from None
-    return _model(additional, ndarray.load(content))
+    with archive.opened(folder / NAME, "a linear learner") as model:
+        return _model(model.json(ADDITIONAL), model.arrays(PARAMETERS))
 
 
-def _member(archive: zipfile.ZipFile, name: str, largest: int) -> bytes:
-    """One file of the archive, by its name alone, never unpacked to disk."""
-    try:
-        info = archive.getinfo(name)
-    except KeyError:
-        raise ClientError(f"{NAME} holds no {name}") from None
-    if info.file_size > largest:
-        raise ClientError(f"{name} in {NAME} takes {info.file_size} bytes; at most {largest} are read")
-    with archive.open(info) as file:
-        content = file.read(info.file_size + 1)
-    if len(content) != info.file_size:
-        raise ClientError(f"{name} in {NAME} is not of the size that the archive tells")
-    return content
-
-
-def _json(content: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(content)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise ClientError(f"{ADDITIONAL} in {NAME} is not a JSON object")
-    return value
-
-
-def _model(additional: dict[str, Any], arrays: Any) -> Model:
-    arrays = arrays if isinstance(arrays, dict) else {}
+def _model(additional: dict[str, Any], arrays: dict[str, ndarray.Array]) -> Model:
     weights, bias = arrays.get("arg:fc0_weight"), arrays.get("arg:fc0_bias")
     if weights is None or weights.ndim != 2:
         raise ClientError(f"{PARAMETERS} in {NAME} has no matrix arg:fc0_weight")

@@ -45,7 +45,7 @@ def test_recut_keeps_every_row_in_order(sizes, size):
     for count in sizes:
         blocks.append(Batch(rows[start : start + count], rows[start : start + count, 0]))
         start += count
-    cut = list(recut(blocks, size))
+    cut = list(recut(blocks, size, join))
     assert [len(batch) for batch in cut] == [size] * (total // size) + [total % size] * bool(total % size)
     if cut:
         whole = join(cut)

@@ -62,7 +62,7 @@ def train(tmp_path):
                     cluster.join(described.hosts),
                     Metrics(found.metrics_name, "algo-1", log),
                     stop,
-                    "cpu",
+                    ("cpu",),
                     1,
                     0,
                 )

@@ -45,8 +45,10 @@ class Reservoir:
         """Their labels, (len,) float32; a view."""
         return self._labels[: len(self)]
 
-    def add(self, rows: Float32, labels: Float32) -> None:
-        """Shows the sampler (n, width) float32 rows with their (n,) float32 labels."""
+    def add(self, rows: Float32, labels: Float32 | None = None) -> None:
+        """Shows the sampler (n, width) float32 rows with their (n,) float32 labels, 0 without any."""
+        if labels is None:
+            labels = np.zeros(len(rows), np.float32)
         free = self.size - len(self)
         if free:
             self._fill(rows[:free], labels[:free])

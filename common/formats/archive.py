@@ -1,0 +1,132 @@
+"""model_algo-1 as a zip: how several built-in algorithms keep an MXNet symbol, arrays and JSON together."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from common.failures import ClientError
+from common.formats import ndarray
+
+# What a file of a model may take unpacked: a zip is data from anywhere.
+_LARGEST_JSON = 16 << 20
+_LARGEST_ARRAYS = 16 << 30
+# What zipfile raises for an archive that is none, or whose members can't be inflated.
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    OSError,
+)
+
+
+def write(path: Path, members: Mapping[str, bytes]) -> None:
+    """Writes a zip of ``members``, uncompressed. Equal members make equal bytes."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
+
+
+class Archive:
+    """An open zip. Members are read by their names alone, and never unpacked to disk."""
+
+    def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
+        self._archive = archive
+        self._name = name
+
+    @property
+    def members(self) -> list[str]:
+        """The names of all members."""
+        return self._archive.namelist()
+
+    def json(self, member: str) -> dict[str, Any]:
+        """A member's JSON object. Raises ClientError when there is none."""
+        try:
+            value = json.loads(self._read(member, _LARGEST_JSON))
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            raise ClientError(f"{member} in {self._name} is not a JSON object")
+        return value
+
+    def arrays(self, member: str) -> dict[str, ndarray.Array]:
+        """A member's named NDArrays. Raises ClientError when it holds none."""
+        arrays = ndarray.load(self._read(member, _LARGEST_ARRAYS))
+        if not isinstance(arrays, dict):
+            raise ClientError(f"{member} in {self._name} holds arrays without names")
+        return arrays
+
+    def _read(self, member: str, largest: int) -> bytes:
+        try:
+            info = self._archive.getinfo(member)
+        except KeyError:
+            raise ClientError(f"{self._name} holds no {member}") from None
+        if info.file_size > largest:
+            raise ClientError(
+                f"{member} in {self._name} takes {info.file_size} bytes; at most {largest} are read"
+            )
+        with self._archive.open(info) as file:
+            content = file.read(info.file_size + 1)
+        if len(content) != info.file_size:
+            raise ClientError(f"{member} in {self._name} is not of the size that the archive tells")
+        return content
+
+
+@contextmanager
+def opened(path: Path, whose: str) -> Iterator[Archive]:
+    """The zip at ``path``; ``whose`` model it should be, for messages.
+
+    Raises ClientError when there is no file, or no zip, or when a member can't be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield Archive(archive, path.name)
+    except FileNotFoundError:
+        raise ClientError(f"there is no {path.name} in the model folder") from None
+    except _DAMAGED as error:
+        raise ClientError(f"{path.name} is not {whose}'s zip archive: {error}") from None
+
+
+class Graph:
+    """An MXNet 1.x symbol: nodes as they are added, then `dumps`, its JSON file.
+
+    ``variable`` and ``operator`` return a node's number, which is what later nodes name as their input.
+    """
+
+    def __init__(self) -> None:
+        self._nodes: list[dict[str, Any]] = []
+
+    def variable(self, name: str, **attributes: object) -> int:
+        """An input of the graph: data, a label or a parameter."""
+        return self._add("null", name, (), attributes)
+
+    def operator(self, op: str, name: str, inputs: Sequence[int], **attributes: object) -> int:
+        """What ``op`` makes of its inputs' first outputs."""
+        return self._add(op, name, inputs, attributes)
+
+    def dumps(self, *heads: int) -> bytes:
+        """The JSON file of the graph, whose outputs are the nodes ``heads``."""
+        symbol = {
+            "nodes": self._nodes,
+            "arg_nodes": [number for number, node in enumerate(self._nodes) if node["op"] == "null"],
+            "node_row_ptr": list(range(len(self._nodes) + 1)),
+            "heads": [[head, 0, 0] for head in heads],
+            "attrs": {"mxnet_version": ["int", 10901]},
+        }
+        return json.dumps(symbol, indent=2).encode()
+
+    def _add(self, op: str, name: str, inputs: Sequence[int], attributes: Mapping[str, object]) -> int:
+        node: dict[str, Any] = {"op": op, "name": name, "inputs": [[number, 0, 0] for number in inputs]}
+        if attributes:
+            node["attrs"] = {key: str(value) for key, value in attributes.items()}
+        self._nodes.append(node)
+        return len(self._nodes) - 1

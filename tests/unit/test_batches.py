@@ -22,8 +22,21 @@ def test_csr_is_scipys():
     ours, theirs = sparse(20, 7)
     assert np.array_equal(ours.dense(), theirs.toarray())
     assert np.array_equal(ours[3:11].dense(), theirs[3:11].toarray())
+    assert np.array_equal(ours[1:18:4].dense(), theirs[1:18:4].toarray())
     assert np.array_equal(to_csr(theirs.toarray()).dense(), theirs.toarray())
     assert np.array_equal(stack([ours[:5], ours[5:]]).dense(), theirs.toarray())
+
+
+def test_a_slice_is_a_view_and_one_with_a_step_a_copy():
+    ours, _ = sparse(20, 7)
+    rows = np.arange(8, dtype=np.float32).reshape(4, 2)
+    for batch in (Batch(ours), Batch(rows, rows[:, 0])):
+        values = batch.features.values if isinstance(batch.features, CSR) else batch.features
+        parts = [batch[1:3].features, batch[1::2].features]
+        shared = [np.shares_memory(values, p.values if isinstance(p, CSR) else p) for p in parts]
+        assert shared == [True, False]
+    with pytest.raises(ValueError, match="forwards"):
+        ours[::-1]
 
 
 def test_repeated_columns_add_up():

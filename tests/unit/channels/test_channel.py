@@ -175,3 +175,64 @@ def test_input_modes(make):
 def test_description(make, data):
     assert make().describe() == f"channel train (File, {data}/train)"
     assert make("Pipe").describe() == f"channel train (Pipe, {data}/train_N)"
+
+
+class Words:
+    """Rows of a kind that no shared decoder makes."""
+
+    def __init__(self, words):
+        self.words = words
+
+    def __len__(self):
+        return len(self.words)
+
+    def __getitem__(self, rows):
+        return Words(self.words[rows])
+
+
+def words(stream, name):
+    text = bytearray()
+    buffer = bytearray(8)
+    while count := stream.readinto(buffer):
+        text += buffer[:count]
+    if b"?" in text:
+        raise ClientError(f"{name}: what is that?")
+    yield Words(text.decode().split())
+
+
+def joined(parts):
+    return Words([word for part in parts for word in part.words])
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, [["a", "b", "c"], ["d", "e", "f"], ["g"]]),
+        ({"rank": 1, "hosts": 2}, [["b", "d", "f"]]),
+        (
+            {"rank": 1, "hosts": 2, "distribution": "ShardedByS3Key"},
+            [["a", "b", "c"], ["d", "e", "f"], ["g"]],
+        ),
+    ],
+)
+def test_an_algorithm_may_bring_a_decoder_for_rows_of_its_own(make, data, settings, expected):
+    (data / "train").mkdir()
+    (data / "train" / "1").write_bytes(b"a b c d")
+    (data / "train" / "2").write_bytes(b"e f g")
+    channel = make(**settings)
+    for _ in range(2):
+        assert [batch.words for batch in channel.read(words, joined, 3, share=True)] == expected
+
+
+def test_what_a_decoder_of_its_own_refuses_is_told_with_the_files_name(make, data):
+    (data / "train").mkdir()
+    (data / "train" / "1").write_bytes(b"?")
+    with pytest.raises(ClientError, match=r"1: what is that"):
+        list(make(content_type="text/csv").read(words, joined, None))
+
+
+def test_a_distribution_that_the_algorithm_cannot_take_is_refused(make):
+    with pytest.raises(
+        ClientError, match="S3DistributionType ShardedByS3Key is not accepted; accepted: FullyReplicated"
+    ):
+        make(distribution="ShardedByS3Key", distributions=("FullyReplicated",))

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 import logging
@@ -268,9 +269,16 @@ def test_a_codec_of_the_algorithm(manifest, monkeypatch, make_model, tmp_path):
     assert invoke(endpoint, b"empty", CSV).status_code == 204
     odd = invoke(endpoint, b"odd", CSV)
     assert (odd.status_code, odd.text) == (415, "odd bodies are not decoded")
-    # only what the manifest lists
-    assert invoke(endpoint, b"x", JSON_LINES).status_code == 415
-    assert invoke(endpoint, b"x", CSV, JSON_LINES).status_code == 406
+
+
+def test_only_what_the_manifest_lists_is_taken_and_answered(manifest, make_model, tmp_path):
+    inference = dataclasses.replace(manifest.inference, content_types=(JSON,), accepts=(JSON, CSV))
+    narrow = dataclasses.replace(manifest, inference=inference)
+    loaded = models.load(narrow, make_model(tmp_path / "model"))
+    endpoint = app.single(app.Types.of(narrow, None), settings.read({}, 2), loaded).test_client()
+    assert invoke(endpoint, ROW[JSON], JSON, CSV).status_code == 200
+    assert invoke(endpoint, ROW[CSV], CSV).status_code == 415
+    assert invoke(endpoint, ROW[JSON], JSON, JSON_LINES).status_code == 406
 
 
 def test_a_codec_may_leave_types_to_the_standard_one(manifest, monkeypatch, make_model, tmp_path):

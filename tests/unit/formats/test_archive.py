@@ -13,6 +13,11 @@ ARRAYS = {"arg:w": np.arange(6, dtype=np.float32).reshape(2, 3)}
 MEMBERS = {"meta.json": b'{"k": 3}', "params": ndarray.dumps(ARRAYS)}
 
 
+def read(path):
+    with archive.opened(path, "a test") as opened:
+        return opened.json("meta.json"), opened.arrays("params")
+
+
 @pytest.fixture
 def path(tmp_path):
     archive.write(tmp_path / "model_algo-1", MEMBERS)
@@ -41,12 +46,8 @@ def test_members_come_back_and_equal_members_are_equal_bytes(path, tmp_path):
 )
 def test_what_is_missing_or_wrong_is_told(tmp_path, members, message):
     archive.write(tmp_path / "model_algo-1", members)
-    with (
-        pytest.raises(ClientError, match=message),
-        archive.opened(tmp_path / "model_algo-1", "a test") as opened,
-    ):
-        opened.json("meta.json")
-        opened.arrays("params")
+    with pytest.raises(ClientError, match=message):
+        read(tmp_path / "model_algo-1")
 
 
 def test_no_file_no_zip_and_a_damaged_one(path, tmp_path):
@@ -59,21 +60,15 @@ def test_no_file_no_zip_and_a_damaged_one(path, tmp_path):
     at = whole.index(MEMBERS["params"]) + 40
     for broken in (b"", b"PK", whole[:-30], whole[:at] + b"!" + whole[at + 1 :]):
         path.write_bytes(broken)
-        with (
-            pytest.raises(ClientError, match="model_algo-1 is not a test's zip archive"),
-            archive.opened(path, "a test") as opened,
-        ):
-            opened.arrays("params")
+        with pytest.raises(ClientError, match="model_algo-1 is not a test's zip archive"):
+            read(path)
 
 
 def test_a_bomb_is_not_unpacked(tmp_path):
     with zipfile.ZipFile(tmp_path / "model_algo-1", "w", zipfile.ZIP_DEFLATED) as bomb:
         bomb.writestr("meta.json", b" " * (17 << 20))
-    with (
-        pytest.raises(ClientError, match="at most"),
-        archive.opened(tmp_path / "model_algo-1", "a test") as opened,
-    ):
-        opened.json("meta.json")
+    with pytest.raises(ClientError, match="at most"):
+        read(tmp_path / "model_algo-1")
 
 
 def test_a_graph_is_mxnets_json():

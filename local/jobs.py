@@ -97,17 +97,18 @@ def _host(spec: JobSpec, names: Sequence[str], rank: int, sources: Mapping[str, 
         files = _files(source)
         if not files:
             raise ClientError(f"channel {channel.name}: no file at {channel.uri}")
-        if spec.distribution == "ShardedByS3Key":
+        mode, distribution = _possible(spec, channel.name)
+        if distribution == "ShardedByS3Key":
             files = files[rank :: spec.host_count]
         channels[channel.name] = {
-            "TrainingInputMode": spec.input_mode,
-            "S3DistributionType": spec.distribution,
+            "TrainingInputMode": mode,
+            "S3DistributionType": distribution,
             "RecordWrapperType": "None",
         }
         content_type = channel.content_type or content_type_of(source)
         if content_type:
             channels[channel.name]["ContentType"] = content_type
-        if spec.input_mode == "Pipe":
+        if mode == "Pipe":
             streams[channel.name] = files
         else:
             _link(source, files, data / channel.name)
@@ -125,6 +126,19 @@ def _host(spec: JobSpec, names: Sequence[str], rank: int, sources: Mapping[str, 
     if spec.checkpoints:
         _write(config / "checkpointconfig.json", {"LocalPath": "/opt/ml/checkpoints"})
     return Host(names[rank], root, streams)
+
+
+def _possible(spec: JobSpec, channel: str) -> tuple[str, str]:
+    """The input mode and distribution asked for, or others where a channel beside `train` can't have them.
+
+    They are asked for once for a whole job, and a vocabulary isn't piped because the documents are.
+    """
+    described = spec.manifest.channel(channel)
+    mode, distribution = spec.input_mode, spec.distribution
+    if not described.required:
+        mode = mode if mode in described.input_modes else described.input_modes[0]
+        distribution = distribution if distribution in described.distributions else described.distributions[0]
+    return mode, distribution
 
 
 def _files(source: Path) -> list[Path]:

@@ -1,5 +1,6 @@
 """A job laid out as SageMaker's agent would, and packed."""
 
+import dataclasses
 import json
 import tarfile
 
@@ -63,6 +64,29 @@ def test_pipe_mode_has_streams_and_no_folder(tmp_path, data):
     (host,) = lay_out(spec(tmp_path, data, input_mode="Pipe"), ["algo-1"])
     assert [path.name for path in host.streams["train"]] == ["a.csv", "b.csv", "c.csv"]
     assert not (host.root / "input" / "data" / "train").exists()
+
+
+def test_a_channel_beside_train_is_laid_out_as_it_can_be(tmp_path, data):
+    kmeans = manifest.load("kmeans")
+    train, test = kmeans.channels
+    narrow = dataclasses.replace(test, input_modes=("File",), distributions=("FullyReplicated",))
+    job = JobSpec(
+        manifest=dataclasses.replace(kmeans, channels=(train, narrow)),
+        output=tmp_path / "out",
+        hyperparameters={},
+        channels=[ChannelSource("train", str(data)), ChannelSource("test", str(data))],
+        input_mode="Pipe",
+        distribution="ShardedByS3Key",
+        host_count=2,
+    )
+    for host in lay_out(job, ["a", "b"]):
+        channels = config(host, "inputdataconfig")
+        assert channels["train"]["TrainingInputMode"] == "Pipe"
+        assert channels["train"]["S3DistributionType"] == "ShardedByS3Key"
+        assert channels["test"]["TrainingInputMode"] == "File"
+        assert channels["test"]["S3DistributionType"] == "FullyReplicated"
+        assert list(host.streams) == ["train"]
+        assert len(list((host.root / "input" / "data" / "test").rglob("*.csv"))) == 3
 
 
 def test_hosts_merge_and_the_first_wins(tmp_path, data):

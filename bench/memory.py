@@ -1,11 +1,12 @@
 """Memory of the real `train` on a Pipe stream of 2 GB, from its first record to its last.
 
-A FIFO is fed with dense RecordIO-protobuf records (50 float32 and a label), generated on the fly. Meanwhile
-the process's VmRSS is sampled. Prints the highest for each quarter of the stream and for the
-whole job (VmHWM), and the growth from the first quarter to the last, which should be none; the whole should
-stay under 700 MB. Exit code 1 where either fails::
+A FIFO is fed, on the fly, with dense RecordIO-protobuf records (50 float32 and a label; counts of words for
+NTM) or with CSV (pairs of 20,000 accounts and their addresses for IP Insights). Meanwhile the process's VmRSS
+is sampled. Prints the highest for each quarter of the stream and for the whole job (VmHWM), and the growth
+from the first quarter to the last, which should be none; the whole should stay under 700 MB. Exit code 1
+where either fails::
 
-    python -m bench.memory kmeans|linear-learner|pca|knn [--gigabytes 2] [--features 50]
+    python -m bench.memory kmeans|randomcutforest|... [--gigabytes 2] [--features 50]
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,15 +35,8 @@ LIMIT = 700  # MB
 FLAT = 0.05  # of the peak: what an allocator may come and go by
 PERIOD = 0.05  # seconds between samples
 
-HYPERPARAMETERS = {
-    "kmeans": {"k": "10"},
-    "pca": {"num_components": "5", "mini_batch_size": "1000"},
-    "knn": {"k": "10", "sample_size": "100000", "predictor_type": "classifier"},
-    "linear-learner": {"predictor_type": "binary_classifier", "epochs": "1"},
-}
 
-
-def pieces(features: int) -> list[bytes]:
+def records(features: int) -> list[bytes]:
     """Records of two classes that a plane divides."""
     random = np.random.default_rng(0)
     plane = random.normal(size=features)
@@ -50,6 +45,54 @@ def pieces(features: int) -> list[bytes]:
         rows = random.standard_normal((ROWS, features), np.float32)
         made.append(encode_batch(Batch(rows, (rows @ plane > 0).astype(np.float32))))
     return made
+
+
+def documents(features: int) -> list[bytes]:
+    """Records of word counts."""
+    random = np.random.default_rng(0)
+    return [
+        encode_batch(Batch(random.poisson(0.5, (ROWS, features)).astype(np.float32))) for _ in range(PIECES)
+    ]
+
+
+def pairs(features: int) -> list[bytes]:
+    """CSV lines of an account and one of its few addresses."""
+    random = np.random.default_rng(0)
+    made = []
+    for _ in range(PIECES):
+        accounts, places = random.integers(0, 20_000, ROWS), random.integers(0, 5, ROWS)
+        made.append(
+            "".join(
+                f"account-{account},{account % 223 + 1}.{account % 251}.{place}.{account % 241}\n"
+                for account, place in zip(accounts, places, strict=True)
+            ).encode()
+        )
+    return made
+
+
+@dataclass(frozen=True)
+class Case:
+    """How one algorithm is tried."""
+
+    hyperparameters: dict[str, str]
+    pieces: Callable[[int], list[bytes]] = records
+    content_type: str | None = None
+
+
+CASES = {
+    "kmeans": Case({"k": "10"}),
+    "pca": Case({"num_components": "5", "mini_batch_size": "1000"}),
+    "knn": Case({"k": "10", "sample_size": "100000", "predictor_type": "classifier"}),
+    "linear-learner": Case({"predictor_type": "binary_classifier", "epochs": "1"}),
+    "randomcutforest": Case({"num_trees": "100"}),
+    "factorization-machines": Case({"num_factors": "8", "predictor_type": "binary_classifier"}),
+    "ntm": Case({"num_topics": "10", "epochs": "1", "mini_batch_size": "1000"}, documents),
+    "ipinsights": Case(
+        {"num_entity_vectors": "40000", "vector_dim": "16", "epochs": "1", "feature_dim": "2"},
+        pairs,
+        "text/csv",
+    ),
+}
 
 
 class Stream:
@@ -90,25 +133,28 @@ def watch(process: subprocess.Popen[bytes], stream: Stream) -> tuple[list[int], 
     return quarters, peak
 
 
-def lay_out(root: Path, hyperparameters: dict[str, str]) -> None:
+def lay_out(root: Path, case: Case, features: int) -> None:
     """The job's folder."""
     config = root / "input" / "config"
     config.mkdir(parents=True)
+    hyperparameters = {"feature_dim": str(features), **case.hyperparameters}
+    channel = {"TrainingInputMode": "Pipe", "ContentType": case.content_type}
     (config / "hyperparameters.json").write_text(json.dumps(hyperparameters))
-    (config / "inputdataconfig.json").write_text(json.dumps({"train": {"TrainingInputMode": "Pipe"}}))
+    (config / "inputdataconfig.json").write_text(json.dumps({"train": channel}))
 
 
 def main() -> None:
     """The program."""
     parser = argparse.ArgumentParser(prog="python -m bench.memory")
-    parser.add_argument("algorithm", choices=sorted(HYPERPARAMETERS))
+    parser.add_argument("algorithm", choices=sorted(CASES))
     parser.add_argument("--gigabytes", type=float, default=2)
     parser.add_argument("--features", type=int, default=50)
     chosen = parser.parse_args()
-    stream = Stream(pieces(chosen.features), int(chosen.gigabytes * 1e9))
+    case = CASES[chosen.algorithm]
+    stream = Stream(case.pieces(chosen.features), int(chosen.gigabytes * 1e9))
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        lay_out(root, {"feature_dim": str(chosen.features), **HYPERPARAMETERS[chosen.algorithm]})
+        lay_out(root, case, chosen.features)
         environment = {**os.environ, "ALGORITHM": chosen.algorithm, "OPT_ML": str(root)}
         with Feeder(root / "input" / "data", "train", [stream]):
             started = time.perf_counter()
@@ -127,7 +173,7 @@ def main() -> None:
     growth = (quarters[3] - quarters[0]) / 1024
     megabytes = peak / 1024
     print(
-        f"{chosen.algorithm}: {chosen.gigabytes:g} GB of {chosen.features} features in {seconds:.0f} s; "
+        f"{chosen.algorithm}: {chosen.gigabytes:g} GB in {seconds:.0f} s; "
         f"VmRSS by quarter {', '.join(f'{quarter / 1024:.0f}' for quarter in quarters)} MB, "
         f"growth {growth:+.0f} MB, peak {megabytes:.0f} MB (at most {LIMIT})"
     )

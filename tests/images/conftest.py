@@ -20,7 +20,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from common.batches import Batch
+from common.formats import encode_batch
 
 ROOT = Path(__file__).resolve().parents[2]
 # Which images to build and try; "all" stands for every one below.
@@ -28,51 +32,6 @@ IMAGES = os.environ.get("ALGODOCK_IMAGES", "kmeans").replace(",", " ").split()
 FEATURES = 4
 CLASSES = 3
 BATCH = 500  # rows; the data's length, and a batch's
-
-
-@dataclass(frozen=True)
-class Case:
-    """How an algorithm is tried on the rows of ``rows()``."""
-
-    hyperparameters: dict[str, Any]
-    wrong: dict[str, Any]  # a user's mistake
-    labelled: bool = True
-    root: str = "predictions"
-    # What makes a File job so long that it must be stopped; None: it gets an endless Pipe.
-    endless: dict[str, Any] | None = None
-
-    @property
-    def content_type(self) -> str:
-        return "text/csv" if self.labelled else "text/csv;label_size=0"
-
-
-CASES = {
-    "kmeans": Case({"k": CLASSES, "feature_dim": FEATURES}, {"k": 0}, labelled=False),
-    "pca": Case(
-        {"feature_dim": FEATURES, "num_components": 2, "mini_batch_size": BATCH},
-        {"num_components": 0},
-        labelled=False,
-        root="projections",
-    ),
-    "knn": Case(
-        {"feature_dim": FEATURES, "k": 5, "sample_size": 300, "predictor_type": "classifier"}, {"k": 0}
-    ),
-    "linear-learner": Case(
-        {
-            "predictor_type": "multiclass_classifier",
-            "num_classes": CLASSES,
-            "feature_dim": FEATURES,
-            "mini_batch_size": 100,
-            "epochs": 2,
-        },
-        {"epochs": 0},
-    ),
-    "xgboost": Case(
-        {"objective": "multi:softmax", "num_class": CLASSES, "num_round": 5},
-        {"num_round": 0},
-        endless={"num_round": 1_000_000},
-    ),
-}
 
 
 def rows(count: int = BATCH, labelled: bool = True, seed: int = 0) -> bytes:
@@ -84,6 +43,143 @@ def rows(count: int = BATCH, labelled: bool = True, seed: int = 0) -> bytes:
         values = [f"{source.gauss(10 * label, 1):.3f}" for _ in range(FEATURES)]
         lines.append(",".join([str(label), *values] if labelled else values))
     return "".join(f"{line}\n" for line in lines).encode()
+
+
+def points(count: int = BATCH, seed: int = 0) -> bytes:
+    """The same without labels."""
+    return rows(count, labelled=False, seed=seed)
+
+
+def records(count: int = BATCH, seed: int = 0) -> bytes:
+    """RecordIO records of the first class, labelled 1, and of the others, labelled 0."""
+    matrix = np.loadtxt(rows(count, seed=seed).splitlines(), np.float32, delimiter=",", ndmin=2)
+    return encode_batch(Batch(matrix[:, 1:].copy(), (matrix[:, 0] == 0).astype(np.float32)))
+
+
+def instances(count: int = BATCH, seed: int = 0) -> bytes:
+    """A JSON request of points."""
+    return json.dumps(
+        {"instances": [{"features": [*map(float, line.split(b","))]} for line in points(count, seed).split()]}
+    ).encode()
+
+
+def documents(count: int = BATCH, seed: int = 0) -> bytes:
+    """CSV rows of word counts: three topics, each with a word of its own."""
+    source = random.Random(seed)
+    lines = []
+    for _ in range(count):
+        topic = source.randrange(CLASSES)
+        lines.append(
+            ",".join(str(source.randint(5, 9) * (w == topic) + source.randint(0, 1)) for w in range(FEATURES))
+        )
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def pairs(count: int = BATCH, seed: int = 0) -> bytes:
+    """CSV rows of three accounts, each with addresses of its own."""
+    source = random.Random(seed)
+    names = [source.randrange(CLASSES) for _ in range(count)]
+    return "".join(f"account-{n},10.{n}.0.{source.randrange(4)}\n" for n in names).encode()
+
+
+@dataclass(frozen=True)
+class Case:
+    """How an algorithm is tried."""
+
+    hyperparameters: dict[str, Any]
+    wrong: dict[str, Any]  # a user's mistake
+    data: Callable[..., bytes] = rows  # of the channel train, which may be repeated without an end
+    content_type: str = "text/csv"
+    requests: Callable[..., bytes] = points
+    request_type: str = "text/csv"
+    root: str = "predictions"
+    answer: str | None = None  # what of an answer is the same for all rows of a class
+    # What makes a File job so long that it must be stopped; None: it gets an endless Pipe.
+    endless: dict[str, Any] | None = None
+
+
+UNLABELLED = "text/csv;label_size=0"
+CASES = {
+    "kmeans": Case(
+        {"k": CLASSES, "feature_dim": FEATURES},
+        {"k": 0},
+        points,
+        UNLABELLED,
+        answer="closest_cluster",
+    ),
+    "pca": Case(
+        {"feature_dim": FEATURES, "num_components": 2, "mini_batch_size": BATCH},
+        {"num_components": 0},
+        points,
+        UNLABELLED,
+        root="projections",
+    ),
+    "knn": Case(
+        {"feature_dim": FEATURES, "k": 5, "sample_size": 300, "predictor_type": "classifier"},
+        {"k": 0},
+        answer="predicted_label",
+    ),
+    "linear-learner": Case(
+        {
+            "predictor_type": "multiclass_classifier",
+            "num_classes": CLASSES,
+            "feature_dim": FEATURES,
+            "mini_batch_size": 100,
+            "epochs": 2,
+        },
+        {"epochs": 0},
+        answer="predicted_label",
+    ),
+    "xgboost": Case(
+        {"objective": "multi:softmax", "num_class": CLASSES, "num_round": 5},
+        {"num_round": 0},
+        answer="score",
+        endless={"num_round": 1_000_000},
+    ),
+    "factorization-machines": Case(
+        {
+            "feature_dim": FEATURES,
+            "num_factors": 2,
+            "predictor_type": "binary_classifier",
+            "mini_batch_size": 50,
+            "epochs": 30,
+            "linear_lr": 0.05,
+        },
+        {"num_factors": 0},
+        records,
+        "application/x-recordio-protobuf",
+        instances,
+        "application/json",
+        answer="predicted_label",
+    ),
+    "randomcutforest": Case(
+        {"feature_dim": FEATURES, "num_trees": 50, "num_samples_per_tree": 10},
+        {"num_trees": 1},
+        points,
+        UNLABELLED,
+        root="scores",
+    ),
+    "lda": Case(
+        {"feature_dim": FEATURES, "num_topics": 2, "mini_batch_size": BATCH},
+        {"num_topics": 0},
+        documents,
+        UNLABELLED,
+        documents,
+    ),
+    "ntm": Case(
+        {"feature_dim": FEATURES, "num_topics": 2, "epochs": 2},
+        {"num_topics": 1},
+        documents,
+        UNLABELLED,
+        documents,
+    ),
+    "ipinsights": Case(
+        {"num_entity_vectors": 100, "vector_dim": 8, "epochs": 2, "mini_batch_size": 100},
+        {"vector_dim": 1},
+        pairs,
+        requests=pairs,
+    ),
+}
 
 
 def call(*command: str | Path, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -210,19 +306,17 @@ class Endpoint:
 
     def answers(self, case: Case, count: int = 20) -> list[Any]:
         """Sends rows and returns as many answers; each class of rows has an answer of its own."""
-        body = rows(count, labelled=False, seed=1)
+        body = case.requests(count, seed=1)
         status, content = self.request(
-            "POST", "/invocations", body, Content_Type="text/csv", Accept="application/json"
+            "POST", "/invocations", body, Content_Type=case.request_type, Accept="application/json"
         )
         assert status == 200, content
         found = json.loads(content)[case.root]
         assert len(found) == count
-        labels = [int(line[:1]) for line in rows(count, labelled=True, seed=1).splitlines()]
-        for key in ("closest_cluster", "predicted_label", "score"):
-            if isinstance(found[0].get(key), float | int):
-                pairs = {(label, answer[key]) for label, answer in zip(labels, found, strict=True)}
-                assert len(pairs) == CLASSES, (pairs, key)
-                break
+        if case.answer:
+            labels = [line[:1] for line in rows(count, seed=1).splitlines()]
+            given = {(label, item[case.answer]) for label, item in zip(labels, found, strict=True)}
+            assert len(given) == CLASSES, given
         return found
 
 
@@ -248,7 +342,7 @@ class Job:
         )
         if mode == "File":
             (self.root / "input" / "data" / "train").mkdir(exist_ok=True)
-            (self.root / "input" / "data" / "train" / "rows.csv").write_bytes(rows(labelled=case.labelled))
+            (self.root / "input" / "data" / "train" / "rows").write_bytes(case.data())
         return self
 
     def train(self, image: str, *options: str) -> Container:
@@ -259,7 +353,7 @@ class Job:
         threading.Thread(target=self._feed, args=(container, case, endless), daemon=True).start()
 
     def _feed(self, container: Container, case: Case, endless: bool) -> None:
-        data = rows(labelled=case.labelled)
+        data = case.data()
         for epoch in range(100):
             path = self.root / "input" / "data" / f"train_{epoch}"
             os.mkfifo(path)
@@ -400,7 +494,9 @@ def sdk(job: Job, image: str, case: Case) -> Iterator[Callable[[int], dict[str, 
             "folder": str(job.root),
             "content_type": case.content_type,
             "hyperparameters": case.hyperparameters,
-            "rows": rows(20, labelled=False, seed=1).decode(),
+            "rows": case.requests(20, seed=1).decode(),
+            "request_type": case.request_type,
+            "records": case.requests in (points, documents),
             "port": free_port(),
         }
         # Neither the developer's account nor telemetry: local mode needs none.
@@ -409,7 +505,7 @@ def sdk(job: Job, image: str, case: Case) -> Iterator[Callable[[int], dict[str, 
             "SchemaVersion: '1.0'\nSageMaker: {PythonSDK: {Modules: {TelemetryOptOut: true}}}\n"
         )
         (job.root / "data").mkdir()
-        (job.root / "data" / "rows.csv").write_bytes(rows(labelled=case.labelled))
+        (job.root / "data" / "rows").write_bytes(case.data())
         script = Path(__file__).with_name(f"sdk_v{version}.py")
         log = call(
             python,

@@ -14,7 +14,7 @@ from sagemaker.deserializers import BytesDeserializer
 from sagemaker.estimator import Estimator
 from sagemaker.inputs import TrainingInput
 from sagemaker.local import LocalSession
-from sagemaker.serializers import CSVSerializer
+from sagemaker.serializers import IdentitySerializer
 
 asked = json.loads(sys.argv[1])
 folder = Path(asked["folder"])
@@ -37,17 +37,19 @@ with tarfile.open(folder / "out" / "model.tar.gz") as archive:
 predictor = estimator.deploy(
     initial_instance_count=1,
     instance_type="local",
-    serializer=CSVSerializer(),
+    serializer=IdentitySerializer(asked["request_type"]),
     deserializer=BytesDeserializer(accept="application/json"),
     wait=False,  # local mode has waited by then; to ask again takes the SDK half a minute
 )
 try:
     answer = predictor.predict(asked["rows"]).decode()
-    predictor.serializer, predictor.deserializer = RecordSerializer(), RecordDeserializer()
-    matrix = np.array([line.split(",") for line in asked["rows"].split()], dtype="float32")
-    records = predictor.predict(matrix)
+    records = None
+    if asked["records"]:
+        predictor.serializer, predictor.deserializer = RecordSerializer(), RecordDeserializer()
+        matrix = np.array([line.split(",") for line in asked["rows"].split()], dtype="float32")
+        records = predictor.predict(matrix)
 finally:
     predictor.delete_endpoint()
 
-names = [sorted(record.label) for record in records]
+names = records and [sorted(record.label) for record in records]
 (folder / "found.json").write_text(json.dumps({"json": answer, "records": names, "files": files}))

@@ -99,6 +99,9 @@ def test_docker_stop_keeps_what_is_trained(image, job, case):
     else:
         container = job.lay_out(case, "Pipe").train(image)
         job.feed(container, case, endless=True)
+    deadline = time.monotonic() + 60
+    while "Number of GPUs being used" not in container.log and time.monotonic() < deadline:
+        time.sleep(0.5)
     time.sleep(4)
     assert container.running, container.log
 
@@ -129,7 +132,7 @@ def test_serves_on_the_port_that_sagemaker_names(image, trained, endpoint, case)
     served.answers(case)
 
 
-def test_serves_many_models(image, trained, endpoint, algorithm):
+def test_serves_many_models(image, trained, endpoint, algorithm, case):
     if not manifest.load(algorithm).inference.multi_model:
         pytest.skip("one model an endpoint")
     served = endpoint(image, trained.root, "-e", "SAGEMAKER_MULTI_MODEL=true")
@@ -137,7 +140,11 @@ def test_serves_many_models(image, trained, endpoint, algorithm):
 
     assert served.request("POST", "/models", wanted, Content_Type="application/json")[0] == 200
     status, answer = served.request(
-        "POST", "/models/first/invoke", b"1,2,3,4\n", Content_Type="text/csv", Accept="application/json"
+        "POST",
+        "/models/first/invoke",
+        case.requests(1),
+        Content_Type=case.request_type,
+        Accept="application/json",
     )
 
     assert status == 200, answer

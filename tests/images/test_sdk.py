@@ -15,7 +15,7 @@ def test_v2_estimator_fits_deploys_and_predicts(sdk, case):
     found = sdk(2)
 
     assert len(json.loads(found["json"])[case.root]) == 20
-    assert len(found["records"]) == 20
+    assert found["records"] is None or len(found["records"]) == 20
     assert found["files"]
 
 

@@ -32,9 +32,21 @@ class Replicas(Generic[Module]):
         self.devices = tuple(devices)
         self._cluster = cluster
         self._copies = [self.module, *(copy.deepcopy(self.module).to(device) for device in devices[1:])]
-        # All gradients of a copy lie in one vector, so that devices and hosts add them with one call.
-        self._gradients = [_gathered(module) for module in self._copies]
+        # All parameters of a copy lie in one vector and all gradients in another, so that devices and hosts
+        # add and copy them with one call, and optimizers update them with one.
+        self._weights = [_gathered(module) for module in self._copies]
+        self._gradients = [_gradient(module) for module in self._copies]
         self._pool = ThreadPoolExecutor(len(devices), "replicas") if len(devices) > 1 else None
+
+    @property
+    def weights(self) -> Tensor:
+        """All parameters of ``module``, which are views of this vector, in the order of ``parameters()``."""
+        return self._weights[0]
+
+    @property
+    def gradient(self) -> Tensor:
+        """What `backward` found for ``weights``."""
+        return self._gradients[0]
 
     def backward(
         self, loss: Callable[[Module, Part], Tensor], parts: Sequence[Part], numbers: int
@@ -66,18 +78,28 @@ class Replicas(Generic[Module]):
 
     def sync(self) -> None:
         """Gives every copy the parameters of ``module``."""
-        with torch.no_grad():
-            for other in self._copies[1:]:
-                for mine, new in zip(other.parameters(), self.module.parameters(), strict=True):
-                    mine.copy_(new)
+        for other in self._weights[1:]:
+            other.copy_(self.weights)
 
 
 def _gathered(module: nn.Module) -> Tensor:
-    """A vector of which the gradients of all parameters are views."""
+    """A vector of which all parameters are views, with the values they had."""
+    parameters = list(module.parameters())
+    vector = torch.cat([parameter.detach().reshape(-1) for parameter in parameters])
+    for parameter, view in zip(parameters, _views(parameters, vector), strict=True):
+        parameter.data = view
+    return vector
+
+
+def _gradient(module: nn.Module) -> Tensor:
+    """A vector of zeros of which the gradients of all parameters are views."""
     parameters = list(module.parameters())
     vector = torch.zeros(sum(p.numel() for p in parameters), device=parameters[0].device)
-    start = 0
-    for parameter in parameters:
-        parameter.grad = vector[start : start + parameter.numel()].view_as(parameter)
-        start += parameter.numel()
+    for parameter, view in zip(parameters, _views(parameters, vector), strict=True):
+        parameter.grad = view
     return vector
+
+
+def _views(parameters: Sequence[Tensor], vector: Tensor) -> list[Tensor]:
+    parts = vector.split([parameter.numel() for parameter in parameters])
+    return [part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)]

@@ -44,6 +44,15 @@ def test_gradients_are_those_of_all_rows(devices):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
+def test_parameters_and_gradients_are_views_of_two_vectors():
+    replicas = Replicas(module(), ["cpu", "cpu"], Cluster(Hosts()))
+    replicas.backward(loss, ROWS.chunk(2), 2)
+    before = [parameter.detach().clone() for parameter in replicas.module.parameters()]
+    replicas.weights.sub_(replicas.gradient)
+    for parameter, old in zip(replicas.module.parameters(), before, strict=True):
+        torch.testing.assert_close(parameter.detach(), old - parameter.grad)
+
+
 def test_fewer_parts_than_devices_and_an_optimizer_between():
     replicas = Replicas(module(), ["cpu", "cpu"], Cluster(Hosts()))
     optimizer = torch.optim.SGD(replicas.module.parameters(), lr=0.1)

@@ -14,9 +14,12 @@ from typing import Any
 from common.failures import ClientError
 from common.formats import ndarray
 
+_PIECE = 1 << 20
 # What a file of a model may take unpacked: a zip is data from anywhere.
 _LARGEST_JSON = 16 << 20
 _LARGEST_ARRAYS = 16 << 30
+# Deflate makes no more bytes of one.
+_MOST_INFLATED = 1032
 # What zipfile raises for an archive that is none, or whose members can't be inflated.
 _DAMAGED = (
     zipfile.BadZipFile,
@@ -29,19 +32,28 @@ _DAMAGED = (
 )
 
 
-def write(path: Path, members: Mapping[str, bytes]) -> None:
-    """Writes a zip of ``members``, uncompressed. Equal members make equal bytes."""
+def write(path: Path, members: Mapping[str, bytes | Sequence[bytes | memoryview]]) -> None:
+    """Writes a zip of ``members``, each of bytes or of pieces of them, uncompressed.
+
+    Equal members make equal bytes.
+    """
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, content in members.items():
-            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
+            pieces = [content] if isinstance(content, bytes) else content
+            member = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            member.file_size = sum(map(len, pieces))
+            with archive.open(member, "w") as file:
+                for piece in pieces:
+                    file.write(piece)
 
 
 class Archive:
     """An open zip. Members are read by their names alone, and never unpacked to disk."""
 
-    def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
+    def __init__(self, archive: zipfile.ZipFile, name: str, size: int) -> None:
         self._archive = archive
         self._name = name
+        self._size = size
 
     @property
     def members(self) -> list[str]:
@@ -59,13 +71,13 @@ class Archive:
         return value
 
     def arrays(self, member: str) -> dict[str, ndarray.Array]:
-        """A member's named NDArrays. Raises ClientError when it holds none."""
+        """A member's named NDArrays, in memory of their own. Raises ClientError when it holds none."""
         arrays = ndarray.load(self._read(member, _LARGEST_ARRAYS))
         if not isinstance(arrays, dict):
             raise ClientError(f"{member} in {self._name} holds arrays without names")
         return arrays
 
-    def _read(self, member: str, largest: int) -> bytes:
+    def _read(self, member: str, largest: int) -> bytearray:
         try:
             info = self._archive.getinfo(member)
         except KeyError:
@@ -74,11 +86,22 @@ class Archive:
             raise ClientError(
                 f"{member} in {self._name} takes {info.file_size} bytes; at most {largest} are read"
             )
+        # No memory is taken for what such a file can't hold.
+        if info.file_size <= self._size * _MOST_INFLATED and (content := self._content(info)) is not None:
+            return content
+        raise ClientError(f"{member} in {self._name} is not of the size that the archive tells")
+
+    def _content(self, info: zipfile.ZipInfo) -> bytearray | None:
+        """A member's bytes, read once; None when there are more or fewer than the archive tells."""
+        content = bytearray(info.file_size)
+        left = memoryview(content)
         with self._archive.open(info) as file:
-            content = file.read(info.file_size + 1)
-        if len(content) != info.file_size:
-            raise ClientError(f"{member} in {self._name} is not of the size that the archive tells")
-        return content
+            while piece := file.read(min(_PIECE, len(left) + 1)):
+                if len(piece) > len(left):
+                    return None
+                left[: len(piece)] = piece
+                left = left[len(piece) :]
+        return None if left else content
 
 
 @contextmanager
@@ -89,7 +112,7 @@ def opened(path: Path, whose: str) -> Iterator[Archive]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            yield Archive(archive, path.name)
+            yield Archive(archive, path.name, path.stat().st_size)
     except FileNotFoundError:
         raise ClientError(f"there is no {path.name} in the model folder") from None
     except _DAMAGED as error:

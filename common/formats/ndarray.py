@@ -51,7 +51,7 @@ _NUMBERS = {dtype: number for number, dtype in TYPES.items()}
 class _Cursor:
     """Reads forward in bytes and never past their end."""
 
-    def __init__(self, data: bytes, name: str) -> None:
+    def __init__(self, data: bytes | bytearray, name: str) -> None:
         self._data = memoryview(data)
         self._at = 0
         self._name = name
@@ -79,18 +79,19 @@ class _Cursor:
         return count
 
 
-def load(source: bytes | str | os.PathLike[str]) -> Arrays:
+def load(source: bytes | bytearray | str | os.PathLike[str]) -> Arrays:
     """The arrays of a file or of bytes: a dict if they are named, else a list.
 
-    Raises ClientError when the bytes are not such a file, or hold sparse arrays.
+    Those of a bytearray are views of it wherever their elements are aligned. Raises ClientError when the
+    bytes are not such a file, or hold sparse arrays.
     """
-    if isinstance(source, bytes):
+    if isinstance(source, bytes | bytearray):
         return _load(source, "the NDArray file")
     with open(source, "rb") as file:
         return _load(file.read(), os.fspath(source))
 
 
-def _load(data: bytes, name: str) -> Arrays:
+def _load(data: bytes | bytearray, name: str) -> Arrays:
     cursor = _Cursor(data, name)
     if cursor.number("Q") != LIST_MAGIC:
         raise cursor.wrong("does not begin with the number 0x112")
@@ -135,9 +136,10 @@ def _load_array(cursor: _Cursor) -> Array:
         raise cursor.wrong(f"has an array of element type {number}; {one_of(TYPES.values())} are known")
     data = cursor.take(math.prod(shape) * dtype.itemsize)
     try:
-        return np.frombuffer(data, dtype).reshape(shape).copy()
+        array = np.frombuffer(data, dtype).reshape(shape)
     except ValueError:  # a size of zero beside others that are out of numpy's range
         raise cursor.wrong(f"has an array of the shape {tuple(shape)}") from None
+    return array if array.flags.writeable and array.flags.aligned else array.copy()
 
 
 def dumps(arrays: Sequence[Array] | Mapping[str, Array]) -> bytes:
@@ -147,29 +149,35 @@ def dumps(arrays: Sequence[Array] | Mapping[str, Array]) -> bytes:
     TypeError for other element types and ValueError for arrays without dimensions, which MXNet would take
     for no array at all.
     """
+    return b"".join(pieces(arrays))
+
+
+def pieces(arrays: Sequence[Array] | Mapping[str, Array]) -> list[bytes | memoryview]:
+    """What ``dumps(arrays)`` joins; large arrays are views of the memory they are in."""
     names = list(arrays) if isinstance(arrays, Mapping) else []
     values = list(arrays.values()) if isinstance(arrays, Mapping) else list(arrays)
-    parts = [struct.pack("<QQQ", LIST_MAGIC, 0, len(values))]
+    parts: list[bytes | memoryview] = [struct.pack("<QQQ", LIST_MAGIC, 0, len(values))]
     for array in values:
         parts += _dump_array(np.asarray(array))
     parts.append(struct.pack("<Q", len(names)))
     for name in names:
         text = name.encode()
         parts += [struct.pack("<Q", len(text)), text]
-    return b"".join(parts)
+    return parts
 
 
-def _dump_array(array: Array) -> list[bytes]:
+def _dump_array(array: Array) -> list[bytes | memoryview]:
     number = _NUMBERS.get(array.dtype.newbyteorder("<"))
     if number is None or number > 6:  # MXNet before 1.6 does not know what came later
         raise TypeError(f"NDArray files hold no elements of type {array.dtype}")
     if array.ndim == 0:
         raise ValueError("NDArray files hold no arrays without dimensions")
     head = struct.pack(f"<IiI{array.ndim}qiii", V2_MAGIC, _DENSE, array.ndim, *array.shape, _CPU, 0, number)
-    return [head, array.astype(TYPES[number], copy=False).tobytes()]
+    plain = np.ascontiguousarray(array, TYPES[number])
+    return [head, plain.reshape(-1).view(np.uint8).data]
 
 
 def save(path: str | os.PathLike[str], arrays: Sequence[Array] | Mapping[str, Array]) -> None:
     """Writes ``dumps(arrays)`` to ``path``."""
     with open(path, "wb") as file:
-        file.write(dumps(arrays))
+        file.writelines(pieces(arrays))

@@ -1,0 +1,1 @@
+"""The factorization machines image."""

@@ -44,7 +44,8 @@ class Codec(Protocol):
     """Bodies of an algorithm's own. A predict.py may hold ``codec(environment) -> Codec`` with this face.
 
     ``decode`` gives what is handed to ``predict`` in place of features, ``encode`` the response's body. A
-    codec may have ``standard``, a tuple of content types whose requests are read as every other algorithm's.
+    codec may have ``standard``, a tuple of content types whose requests are read as every other algorithm's,
+    and may be without ``encode``, so that answers are written as every other algorithm's.
     """
 
     def decode(self, body: bytes, content_type: Any) -> Any:

@@ -16,6 +16,7 @@ from common.batches import CSR, Features, Float32, stack, to_csr
 from common.content_types import CSV, JSON, JSON_LINES, RECORDIO_PROTOBUF, MediaType
 from common.failures import ClientError
 from common.formats import Layout, decode_bytes, encode_records
+from common.formats.charsets import as_text
 from common.prediction import Columns, Predictor
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -42,9 +43,9 @@ class StandardCodec:
     def decode(self, body: bytes, content_type: MediaType) -> Features | None:
         """The rows of a request. Raises ClientError; None when it is empty."""
         if content_type.name == JSON:
-            features = _json(_text(body, content_type), self._width)
+            features = _json(as_text(body, content_type, "the payload"), self._width)
         elif content_type.name == JSON_LINES:
-            features = _json_lines(_text(body, content_type), self._width)
+            features = _json_lines(as_text(body, content_type, "the payload"), self._width)
         else:
             batch = decode_bytes(body, "the payload", content_type, self._layout)
             features = None if batch is None else batch.features
@@ -108,17 +109,6 @@ def _check(features: Features, width: int | None) -> None:
 
 
 # --- JSON ---
-
-
-def _text(body: bytes, content_type: MediaType) -> str:
-    charset = content_type.parameters.get("charset", "utf-8").lower()
-    try:
-        # A byte order mark is no part of JSON, but editors write one.
-        return body.decode("utf-8-sig" if charset in ("utf-8", "utf8") else charset)
-    except UnicodeDecodeError as error:
-        raise ClientError(f"byte {error.start} of the payload is not {charset}") from None
-    except (LookupError, ValueError):  # some codecs have errors of their own
-        raise ClientError(f"charset {_short(charset)} is not accepted; accepted: utf-8") from None
 
 
 def _constant(token: str) -> NoReturn:

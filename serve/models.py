@@ -49,7 +49,7 @@ class Model:
         columns: Columns = (
             {} if getattr(rows, "shape", (1,))[0] == 0 else self.predictor.predict(rows, accept.parameters)
         )
-        return self.codec.encode(columns, accept)
+        return getattr(self.codec, "encode", self.standard.encode)(columns, accept)
 
 
 def load(manifest: Manifest, folder: Path, environment: Mapping[str, str] | None = None) -> Model:

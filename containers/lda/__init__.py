@@ -1,0 +1,1 @@
+"""The LDA image."""

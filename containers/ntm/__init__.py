@@ -1,0 +1,1 @@
+"""The neural topic model image."""

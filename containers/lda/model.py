@@ -88,15 +88,19 @@ def spectrum(
     whitening = moments.whitening(min(math.ceil(OVERSAMPLING * topics), len(corpus.words)), generator)
     if len(whitening.values) < topics:
         raise ClientError(
-            f"num_topics is {topics}, but the words of the training documents go together in only "
-            f"{len(whitening.values)} ways; accepted: as many topics as that, or more and longer documents"
+            f"num_topics is {topics}, but the moments of the training documents' words have rank "
+            f"{len(whitening.values)}; accepted: at most as many topics, or more and longer documents"
         )
     whitening = whitening.first(_clear(whitening.values, topics))
     tensor = moments.third(whitening)
-    fits = cores.map(
-        lambda own: decompose(tensor, own, max_iterations, tolerance, stopped),
-        generator.spawn(max_restarts),
-    )
+
+    def attempt(number: int, own: np.random.Generator) -> Fit | None:
+        if number and stopped():
+            return None
+        return decompose(tensor, own, max_iterations, tolerance, stopped)
+
+    starts = enumerate(generator.spawn(max_restarts))
+    fits = [fit for fit in cores.map(lambda start: attempt(*start), starts) if fit]
     best = min(fits, key=lambda fit: fit.error)
     # Component i is sqrt(alpha_i / (alpha0 (alpha0 + 1))) times topic i, and a topic's sum is 1.
     components = whitening.undone(best.vectors).T

@@ -7,11 +7,17 @@ import sys
 import tempfile
 from pathlib import Path
 
+from common import processors
+
 KERNELS = os.environ.get("NUMBA_CACHE_DIR", "")
 
 # numba reads compiled kernels only where it could also write them. On a read-only file system it gets a copy.
 if KERNELS and not os.access(KERNELS, os.W_OK):
     os.environ["NUMBA_CACHE_DIR"] = shutil.copytree(KERNELS, f"{tempfile.mkdtemp()}/kernels")
+
+# Compiled for any processor and for those of today; a user's own choice stands.
+if os.environ.get("NUMBA_CPU_NAME") == processors.GENERIC:
+    os.environ.update(processors.settings(processors.kinds()[-1]))
 
 if Path(sys.argv[0]).name == "serve":
     from serve.server import main

@@ -79,7 +79,7 @@ def defined_scores(weights, dense):
 
 
 def defined_gradients(weights, dense, slopes):
-    """The slopes' sum of the scores' derivatives. A score is at most quadratic in a weight: quotients are exact."""
+    """The scores' derivatives times the slopes, added. Scores are quadratic at most: quotients are exact."""
     found = []
     for number, part in enumerate(weights):
         gradient = np.empty_like(part)
@@ -224,13 +224,13 @@ def wide_batches(count, features, rows=600, each=9):
         )
 
 
-@pytest.mark.parametrize("features", [50, 3_000_000])
+@pytest.mark.parametrize("features", [50, 1_000_000])
 def test_sparse_steps_give_equal_bytes_with_any_number_of_threads(features):
     """Of millions of features too, in no more time: what isn't touched costs nothing."""
     found = []
     for threads in (1, 3):
         with Cores(threads) as pool:
-            start = Machine.start(features, 32, (Start("constant"),) * 2 + (Start("uniform", 0.1),), 0, pool)
+            start = Machine.start(features, 20, (Start("constant"),) * 2 + (Start("uniform", 0.1),), 0, pool)
             engine = CoresEngine(start, "binary_classifier", DESCENT, pool, ALONE)
             for batch in wide_batches(3, features):
                 engine.step(batch)
@@ -264,15 +264,10 @@ def test_two_hosts_move_as_one_with_all_rows(forms):
         cluster = Cluster(Hosts(names[rank], names), [ends[rank]])
         with Cores(1) as pool:
             engine = engine_of(forms[rank], machine(), kind, DESCENT, pool, cluster)
-            sums = []
-            for number in itertools.count():
-                batch = None
-                if number < len(batches[rank]):
-                    dense, labels = batches[rank][number]
-                    batch = Batch(FORMS.get(forms[rank], FORMS["dense"])(dense), labels)
-                sums.append(engine.step(batch))
-                if not sums[-1][0]:
-                    return engine.machine(), sums
+            form = FORMS.get(forms[rank], FORMS["dense"])
+            own = [Batch(form(dense), labels) for dense, labels in batches[rank]]
+            sums = [engine.step(batch) for batch in [*own, None, None][:4]]
+            return engine.machine(), sums
 
     with ThreadPoolExecutor(2) as pool:
         (first, sums), (second, others) = pool.map(host, range(2))

@@ -107,6 +107,31 @@ def gpus_present() -> int:
     return len([path for path in glob.glob("/dev/nvidia*") if path.removeprefix("/dev/nvidia").isdigit()])
 
 
+def available_memory() -> int:
+    """Bytes of memory that are free or can be freed, for this machine or its cgroup; 0 where nobody tells."""
+    free = [_number_in("/proc/meminfo", "MemAvailable:") << 10]
+    try:
+        most, used = (
+            open(f"/sys/fs/cgroup/memory.{name}").read().strip()  # noqa: SIM115
+            for name in ("max", "current")
+        )
+        if most != "max":
+            cached = _number_in("/sys/fs/cgroup/memory.stat", "inactive_file")
+            free.append(max(0, int(most) - int(used) + cached))
+    except (OSError, ValueError):
+        pass
+    return min(free)
+
+
+def _number_in(path: str, name: str) -> int:
+    """The number behind ``name`` at the start of one of a file's lines; 0 when there is none."""
+    try:
+        lines = open(path).read().splitlines()  # noqa: SIM115
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith(name)), 0)
+
+
 def threads() -> int:
     """How many threads to use: ALGODOCK_NUM_THREADS, else what affinity and the cgroup's quota allow.
 

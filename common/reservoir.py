@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from common.batches import Float32
+from common.batches import CSR, Features, Float32, Int64, dense
 
 Reduce = Callable[[Float32], Float32]
 _FIRST_ROWS = 1 << 12
@@ -45,8 +45,11 @@ class Reservoir:
         """Their labels, (len,) float32; a view."""
         return self._labels[: len(self)]
 
-    def add(self, rows: Float32, labels: Float32 | None = None) -> None:
-        """Shows the sampler (n, width) float32 rows with their (n,) float32 labels, 0 without any."""
+    def add(self, rows: Features, labels: Float32 | None = None) -> None:
+        """Shows the sampler (n, width) float32 rows with their (n,) float32 labels, 0 without any.
+
+        Of sparse rows only those that enter the reservoir become dense.
+        """
         if labels is None:
             labels = np.zeros(len(rows), np.float32)
         free = self.size - len(self)
@@ -56,8 +59,8 @@ class Reservoir:
         if len(rows):
             self._replace(rows, labels)
 
-    def _fill(self, rows: Float32, labels: Float32) -> None:
-        rows = rows if self.reduce is None else self.reduce(rows)
+    def _fill(self, entering: Features, labels: Float32) -> None:
+        rows = self._reduced(dense(entering))
         start, stop = len(self), len(self) + len(rows)
         if stop > len(self._labels):
             self._grow(stop, rows.shape[1])
@@ -65,7 +68,7 @@ class Reservoir:
         self._labels[start:stop] = labels
         self.seen += len(rows)
 
-    def _replace(self, rows: Float32, labels: Float32) -> None:
+    def _replace(self, rows: Features, labels: Float32) -> None:
         count = np.arange(self.seen + 1, self.seen + len(rows) + 1, dtype=np.float64)
         places = (self._random.random(len(rows)) * count).astype(np.int64)
         self.seen += len(rows)
@@ -74,9 +77,11 @@ class Reservoir:
         places, last = np.unique(places[kept][::-1], return_index=True)
         kept = kept[::-1][last]
         if len(kept):
-            chosen = rows[kept]
-            self._rows[places] = chosen if self.reduce is None else self.reduce(chosen)
+            self._rows[places] = self._reduced(_taken(rows, kept))
             self._labels[places] = labels[kept]
+
+    def _reduced(self, rows: Float32) -> Float32:
+        return rows if self.reduce is None else self.reduce(rows)
 
     def _grow(self, needed: int, width: int) -> None:
         # By doubling: a sample_size beyond the data costs nothing.
@@ -87,3 +92,7 @@ class Reservoir:
         if len(old_rows):
             self._rows[: len(old_rows)] = old_rows
             self._labels[: len(old_labels)] = old_labels
+
+
+def _taken(rows: Features, numbers: Int64) -> Float32:
+    return rows.take(numbers).dense() if isinstance(rows, CSR) else rows[numbers]

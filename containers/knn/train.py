@@ -5,13 +5,13 @@ from __future__ import annotations
 import subprocess
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import faiss
 import numpy as np
 
 from common.batches import Float32
 from common.failures import ClientError
+from common.instances import available_memory
 from common.metrics import log
 from common.reservoir import Reservoir
 from common.training import Run
@@ -71,7 +71,7 @@ def _sample(run: Run) -> Sample:
             "bytes, number of workers = %d). If an out-of-memory error occurs, choose a larger instance "
             "type, use dimension reduction, decrease sample_size, and/or decrease mini_batch_size.",
             size,
-            _available_memory(),
+            available_memory(),
             _gpu_memory() if run.device == "cuda" else 0,
             cluster.size,
         )
@@ -150,14 +150,6 @@ def _gather(run: Run, sample: Sample, preparation: Preparation) -> tuple[Float32
     if not parts:
         return own.rows, own.labels
     return (parts[0], labels[0]) if len(parts) == 1 else (np.concatenate(parts), np.concatenate(labels))
-
-
-def _available_memory() -> int:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")), 0)
 
 
 def _gpu_memory() -> int:

@@ -62,3 +62,9 @@ def test_threads_can_be_set(monkeypatch):
             instances.threads()
     monkeypatch.delenv("ALGODOCK_NUM_THREADS")
     assert instances.threads() >= 1
+
+
+def test_available_memory_is_some_of_this_machines():
+    with open("/proc/meminfo") as file:
+        total = int(file.readline().split()[1]) << 10
+    assert 1 << 20 < instances.available_memory() < total

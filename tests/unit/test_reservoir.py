@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from common.batches import to_csr
 from common.reservoir import Reservoir
 
 ROWS = np.random.default_rng(0).normal(size=(900, 6)).astype(np.float32)
@@ -55,3 +56,12 @@ def test_rows_are_reduced_as_they_enter():
         reservoir.add(ROWS[start : start + 130], np.arange(start, min(start + 130, 900), dtype=np.float32))
     assert reservoir.rows.shape == (300, 3)
     np.testing.assert_array_equal(reservoir.rows, ROWS[reservoir.labels.astype(int), :3] * 2)
+
+
+def test_a_sample_of_sparse_rows_is_that_of_dense_ones():
+    rows = np.where(ROWS > 0.5, ROWS, 0).astype(np.float32)
+    plain, sparse = Reservoir(100, 3), Reservoir(100, 3)
+    for start in range(0, len(rows), 250):
+        plain.add(rows[start : start + 250])
+        sparse.add(to_csr(rows[start : start + 250]))
+    np.testing.assert_array_equal(sparse.rows, plain.rows)

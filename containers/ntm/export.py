@@ -16,13 +16,8 @@ def model_of(network: Network) -> Model:
     for number, norm in enumerate(network.norms):
         assert isinstance(norm, nn.BatchNorm1d)
         encoder[number] = _folded(encoder[number], norm)
-    return Model(
-        network.activation,
-        encoder,
-        _dense(network.mean),
-        _dense(network.log_deviation),
-        _dense(network.projection),
-    )
+    projection = Dense(_array(network.projection.weight * network.scale), _array(network.projection.bias))
+    return Model(network.activation, encoder, _dense(network.mean), _dense(network.log_deviation), projection)
 
 
 def _dense(layer: nn.Linear) -> Dense:

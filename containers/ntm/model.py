@@ -29,8 +29,7 @@ from containers.ntm import kernels
 ACTIVATIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu}
 # By what factor Glorot's deviations keep signals through an activation as large as they came.
 _GAINS = {"sigmoid": 4.0, "tanh": 5 / 3, "relu": 2**0.5}
-# Deviation of the first projection weights: topics that differ at once, else all documents settle on one
-# mixture, from which the two sides of the network get away slowly.
+# Deviation of the first projection weights, so that topics differ from the start.
 _PROJECTION = 0.3
 # From this share of words that occur on, a dense product is faster than sums of rows.
 _DENSE = 0.1
@@ -66,6 +65,9 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.activation = activation
+        # The decoder learns on ``scale z``, whose entries are near 1 however many topics there are. On ``z``
+        # its gradients would be so small that the divergence wins first, and all documents have one mixture.
+        self.scale = float(topics)
         # A row a word, so that those of a document's words can be added up.
         self.word_weight = nn.Parameter(torch.empty(vocabulary, layers[0]))
         self.word_bias = nn.Parameter(torch.zeros(layers[0]))
@@ -84,7 +86,7 @@ class Network(nn.Module):
         for layer in [*self.layers, self.mean]:
             nn.init.xavier_uniform_(layer.weight, gain)
         nn.init.xavier_uniform_(self.log_deviation.weight)
-        nn.init.normal_(self.projection.weight, std=_PROJECTION)
+        nn.init.normal_(self.projection.weight, std=_PROJECTION / self.scale)
 
     def encode(self, documents: Documents) -> tuple[Tensor, Tensor]:
         """Mean and logarithm of the deviation of ``h``: each (documents, topics)."""
@@ -111,7 +113,7 @@ class Network(nn.Module):
         shares = documents.counts / lengths[rows]
         mean, log_deviation = self.encode(documents)
         deviation = log_deviation.exp()
-        mixtures = torch.softmax(torch.addcmul(mean, deviation, documents.noise), 1)
+        mixtures = torch.softmax(torch.addcmul(mean, deviation, documents.noise), 1) * self.scale
         divergence = (mean.square() + deviation.square() - 1).sum(1) / 2 - log_deviation.sum(1)
         kld = (divergence / lengths).sum()
         recons = _Reconstruction.apply(mixtures, self, documents.words, shares, rows)

@@ -37,6 +37,7 @@ class Optimizer:
     """Updates ``weights`` by ``gradient``, float32 vectors of equal length on one device, in place.
 
     ``undecayed`` are the parts of the vector that weight decay leaves alone: slices in rising order.
+    ``native`` is whether machine code does the steps: None where vectors are the CPU's.
     """
 
     states = 0  # vectors that are kept beside the weights
@@ -49,18 +50,20 @@ class Optimizer:
         settings: Settings,
         undecayed: Sequence[slice] = (),
         threads: int = 1,
+        *,
+        native: bool | None = None,
     ) -> None:
         self.settings = settings
         self._steps = 0
+        self._native = weights.device.type == "cpu" if native is None else native
         state = [torch.zeros_like(weights) for _ in range(self.states)]
         whole = [weights, gradient, *state]
         parts = _parts(len(weights), undecayed) if settings.decay else [(slice(0, len(weights)), 0.0)]
         self._parts = [
             ([vector[piece] for vector in whole], settings.decay * share)
             for part, share in parts
-            for piece in _pieces(part, threads if weights.device.type == "cpu" else 1)
+            for piece in _pieces(part, threads if self._native else 1)
         ]
-        self._native = weights.device.type == "cpu"
         if self._native:
             self._arrays = [([vector.numpy() for vector in part], decay) for part, decay in self._parts]
         self._pool = ThreadPoolExecutor(threads, "optimizer") if len(self._parts) > 1 < threads else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from containers.ipinsights.model import Model, Shape
 NAME = "model_algo-1"
 _VERSION = 1
 _NUMBERS = ("num_entity_vectors", "vector_dim", "num_ip_encoder_layers")
+_NOTHING = np.empty(0, np.float32)
 _PART = 1 << 12  # rows that are looked through at a time
 
 
@@ -51,7 +53,7 @@ def read(folder: Path) -> Model:
     width = shape.vector_dim
 
     def table(name: str, *wanted: int) -> NDArray[np.float32]:
-        return _table(name, arrays.get(name, np.empty(wanted, np.float32)), wanted)
+        return _table(name, arrays.get(name, _NOTHING), wanted)
 
     return Model(
         shape,
@@ -83,6 +85,8 @@ def _check_rows(rows: Int64, count: int) -> None:
 
 
 def _table(name: str, array: NDArray[Any], wanted: tuple[int, ...]) -> NDArray[np.float32]:
+    if not math.prod(wanted):
+        return np.empty(wanted, np.float32)  # what would be empty isn't written
     if array.dtype != np.float32 or array.shape != wanted:
         raise ClientError(f"{name} in {NAME} has the shape {array.shape}; accepted: {wanted}, float32")
     for start in range(0, len(array), _PART):

@@ -316,6 +316,6 @@ _BY_10 = np.uint32(10)
 def count_scores(bits: Any, counts: Any) -> None:
     """Counts (n,) float32 scores, given as their bits (uint32), by their first 22 bits in ascending order."""
     for row in range(len(bits)):
-        pattern = bits[row]
+        pattern = bits[row] if bits[row] != _SIGN else np.uint32(0)  # -0 is 0
         ordered = np.uint32(~pattern) if pattern & _SIGN else np.uint32(pattern | _SIGN)
         counts[ordered >> _BY_10] += 1

@@ -125,7 +125,9 @@ class Work:
         first = self._part.start
 
         def run(lane: Lane) -> None:
-            for block in lane.blocks:
-                function(lane, slice(block.start - first, block.stop - first), block)
+            # A training that diverges is told by its loss.
+            with np.errstate(over="ignore", invalid="ignore"):
+                for block in lane.blocks:
+                    function(lane, slice(block.start - first, block.stop - first), block)
 
         self._cores.map(run, self.lanes)

@@ -7,6 +7,8 @@ run at once and give the same numbers however many there are.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +17,9 @@ from common.compiled import compiled
 
 Int32 = NDArray[np.int32]
 Float64 = NDArray[np.float64]
+
+# Sums over topics are added up in several places at once.
+_summing = functools.partial(compiled, fastmath=("reassoc", "contract"))
 
 # What the likelihood of a word is above, so that one no topic has does not divide by 0.
 TINY = np.float32(1e-30)
@@ -51,7 +56,7 @@ def products(
                 out[row, column] += count * matrix[index, column]
 
 
-@compiled
+@_summing
 def expect(
     counts: Float32, indices: Int32, indptr: Int64, topics: Float32, alpha: Float32, mixtures: Float32,
     places: Int64, ratios: Float32, better: Float32, logs: Float64, first: int, last: int,
@@ -86,7 +91,7 @@ def expect(
             better[row, topic] /= mass
 
 
-@compiled
+@_summing
 def collect(
     counts: Float32, indices: Int32, indptr: Int64, ratios: Float32, mixtures: Float32, topics: Float32,
     found: Float32, first: int, last: int,
@@ -106,7 +111,7 @@ def collect(
             found[word, topic] *= topics[word, topic]
 
 
-@compiled
+@_summing
 def mix(
     counts: Float32, indices: Int32, indptr: Int64, topics: Float32, alpha: Float32, rounds: int,
     tolerance: float, mixtures: Float32, first: int, last: int,
@@ -143,7 +148,7 @@ def mix(
                 break
 
 
-@compiled
+@_summing
 def score(
     counts: Float32, indices: Int32, indptr: Int64, topics: Float32, mixtures: Float32, logs: Float64,
     first: int, last: int,

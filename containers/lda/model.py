@@ -80,7 +80,7 @@ def spectrum(
 ) -> Spectrum:  # fmt: skip
     """Topics from a corpus' moments: up to a quarter more than ``topics``, fewer where it has no more.
 
-    Of the quarter only those are computed whose direction stands out of the noise. ``max_restarts`` runs of
+    Of the quarter only those are computed whose directions stand out of the noise. ``max_restarts`` runs of
     `decompose` compete, each until ``max_iterations`` or ``tolerance``; ``stopped`` ends them early. Raises
     ClientError when the corpus is too poor for ``topics``.
     """
@@ -91,7 +91,7 @@ def spectrum(
             f"num_topics is {topics}, but the moments of the training documents' words have rank "
             f"{len(whitening.values)}; accepted: at most as many topics, or more and longer documents"
         )
-    whitening = whitening.first(_clear(whitening.values, topics))
+    whitening = whitening.first(_clear(whitening.values, whitening.noise, topics))
     tensor = moments.third(whitening)
 
     def attempt(number: int, own: np.random.Generator) -> Fit | None:
@@ -112,15 +112,14 @@ def spectrum(
     return Spectrum(alpha[order], beta[order], whitening, fits)
 
 
-def _clear(values: Float64, topics: int) -> int:
-    """How many of the descending eigenvalues to keep: ``topics`` at least, and none behind a steep fall.
+def _clear(values: Float64, noise: float, topics: int) -> int:
+    """How many of the descending eigenvalues to keep: ``topics`` at least, and of the rest none that is noise.
 
-    Whitening would make the noise behind a fall as loud as what is before it.
+    That is, none below ``noise`` and none behind a steep fall: whitening would make it as loud as a topic.
     """
-    falls = values[topics - 1 : -1] / values[topics:]
-    if not len(falls) or falls.max() < _FALL:
-        return len(values)
-    return topics + int(falls.argmax())
+    clear = max(topics, int((values > noise).sum()))
+    falls = values[topics - 1 : clear - 1] / values[topics:clear]
+    return topics + int(falls.argmax()) if (falls >= _FALL).any() else clear
 
 
 def refine(

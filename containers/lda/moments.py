@@ -25,7 +25,7 @@ from containers.lda.kernels import Float64
 
 # Rounds of the subspace iteration, and the change of eigenvalues that ends it, relative to the largest.
 _ROUNDS = 40
-_TOLERANCE = 1e-6
+_TOLERANCE = 1e-4
 
 # Entries of the pairs of columns that are multiplied at a time, and how many rows at least.
 _PAIRS, _FEWEST_ROWS = 1 << 20, 256
@@ -33,10 +33,14 @@ _PAIRS, _FEWEST_ROWS = 1 << 20, 256
 
 @dataclass(frozen=True, slots=True)
 class Whitening:
-    """The strongest eigenvectors of M2, ``vectors`` (words, m), and ``values`` (m,), descending, above 0."""
+    """The strongest eigenvectors of M2, ``vectors`` (words, m), and ``values`` (m,), descending, above 0.
+
+    Nothing but sampling makes an eigenvalue negative: ``noise`` is the size of the most negative one seen.
+    """
 
     values: Float64
     vectors: Float64
+    noise: float
 
     @property
     def matrix(self) -> Float64:
@@ -45,7 +49,7 @@ class Whitening:
 
     def first(self, count: int) -> Whitening:
         """The ``count`` strongest."""
-        return Whitening(self.values[:count], self.vectors[:, :count])
+        return Whitening(self.values[:count], self.vectors[:, :count], self.noise)
 
     def undone(self, vectors: Float64) -> Float64:
         """What columns of the whitened space are in that of words: (words, columns)."""
@@ -86,7 +90,7 @@ class Moments:
             basis = np.linalg.qr(image)[0]
         # Below the size of rounding an eigenvalue is 0.
         kept = np.flatnonzero(values > 1e-12 * np.abs(values).max())[::-1][:most]
-        return Whitening(values[kept], basis @ turn[:, kept])
+        return Whitening(values[kept], basis @ turn[:, kept], max(0.0, -float(values[0])))
 
     def third(self, whitening: Whitening) -> Float64:
         """M3 seen through the whitening: (m, m, m), symmetric."""

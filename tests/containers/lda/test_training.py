@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from common import instances, manifest
-from common.batches import CSR, Batch, to_csr
+from common.batches import Batch, to_csr
 from common.cores import Cores
 from common.failures import ClientError
 from common.formats import encode_batch, ndarray
 from containers.lda.corpus import tidy
 from containers.lda.model import Mixer, Topics
-from tests.containers.lda.test_model import SPEECHES, bars, notebook_error
+from tests.containers.lda.corpora import bars, notebook_error, speech_counts
 
 BETA, COUNTS, _ = bars(5, documents=1200)
 TRAIN, TEST = COUNTS[:1000], COUNTS[1000:]
@@ -185,15 +185,10 @@ def test_an_empty_test_channel(training_job, data, parts):
 
 
 def test_a_stop_keeps_what_was_learnt(training_job):
-    data = np.load(SPEECHES)
-    words = len(data["vocabulary"])
-    rows = CSR(
-        data["counts"].astype(np.float32),
-        data["words"].astype(np.int64),
-        data["indptr"].astype(np.int64),
-        (len(data["labels"]), words),
+    rows = speech_counts()
+    job = training_job(
+        "lda", num_topics=60, feature_dim=rows.shape[1], mini_batch_size=2000, max_restarts=2000
     )
-    job = training_job("lda", num_topics=60, feature_dim=words, mini_batch_size=2000, max_restarts=2000)
     process = job.channel("train", encode_batch(Batch(rows))).start()
     for line in process.stdout:
         if "training_data_iter" in line:
@@ -206,4 +201,4 @@ def test_a_stop_keeps_what_was_learnt(training_job):
     assert time.monotonic() - asked < 20
     assert log.count("ALS restart #") < 2000
     alpha, beta = ndarray.load(Path(job.root) / "model" / "model_algo-1")
-    assert (alpha.shape, beta.shape) == ((60,), (60, words))
+    assert (alpha.shape, beta.shape) == ((60,), (60, rows.shape[1]))

@@ -81,18 +81,13 @@ def tidy(features: Features) -> Counts:
 
 
 class Corpus:
-    """All documents of a job.
-
-    ``documents`` has them by row, ``words`` the same entries by word; ``places`` (entries,) int64 tells where
-    in ``words`` an entry of ``documents`` is.
-    """
+    """All documents of a job: ``documents`` has them by row, ``words`` the same entries by word."""
 
     def __init__(self, documents: Counts, vocabulary: int) -> None:
         self.documents = documents
         indptr = np.zeros(vocabulary + 1, np.int64)
         np.cumsum(np.bincount(documents.indices, minlength=vocabulary), out=indptr[1:])
         self.words = Counts(np.empty_like(documents.counts), np.empty_like(documents.indices), indptr)
-        self.places = np.empty(len(documents.indices), np.int64)
         kernels.transpose(
             documents.counts,
             documents.indices,
@@ -100,7 +95,6 @@ class Corpus:
             indptr[:-1].copy(),
             self.words.counts,
             self.words.indices,
-            self.places,
         )
 
 

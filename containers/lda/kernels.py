@@ -27,12 +27,12 @@ TINY = np.float32(1e-30)
 
 @compiled
 def transpose(
-    counts: Float32, indices: Int32, indptr: Int64, starts: Int64, turned: Float32, rows: Int32, places: Int64
+    counts: Float32, indices: Int32, indptr: Int64, starts: Int64, turned: Float32, rows: Int32
 ) -> None:
     """Sorts entries by their index, rows in order within one.
 
     ``starts`` is (columns,) where each index's entries begin, and is used up. Writes each entry's count and
-    row to ``turned`` and ``rows``, and where it went to ``places``.
+    row to ``turned`` and ``rows``.
     """
     for row in range(indptr.shape[0] - 1):
         for entry in range(indptr[row], indptr[row + 1]):
@@ -40,7 +40,6 @@ def transpose(
             starts[indices[entry]] = place + 1
             turned[place] = counts[entry]
             rows[place] = row
-            places[entry] = place
 
 
 @compiled
@@ -59,30 +58,35 @@ def products(
 @_summing
 def expect(
     counts: Float32, indices: Int32, indptr: Int64, topics: Float32, alpha: Float32, mixtures: Float32,
-    places: Int64, ratios: Float32, better: Float32, logs: Float64, first: int, last: int,
+    better: Float32, logs: Float64, first: int, last: int,
 ) -> None:  # fmt: skip
     """One step of each document's mixture towards its best, for topics that stand.
 
-    ``topics`` is (words, k), ``alpha`` (k,), ``mixtures`` and ``better``, the result, (documents, k). A
-    word's count, divided by how likely the mixture makes the word, goes to its place in ``ratios``. ``logs``
-    (documents,) becomes the log-likelihood of a document's words under ``mixtures``.
+    ``topics`` is (words, k), ``alpha`` (k,), ``mixtures`` and ``better``, the result, (documents, k).
+    ``logs`` (documents,) becomes the log-likelihood of a document's words under ``mixtures``.
     """
     k = topics.shape[1]
     gathered = np.empty(k, np.float32)
     for row in range(first, last):
         gathered[:] = 0
-        total = 0.0
+        total, product = np.float64(0), np.float64(1)
         for entry in range(indptr[row], indptr[row + 1]):
             word, count = indices[entry], counts[entry]
             likely = TINY
             for topic in range(k):
                 likely += mixtures[row, topic] * topics[word, topic]
+            if count == 1:
+                # One logarithm for many words: it costs as much as the rest of a word.
+                product *= likely
+                if product < 1e-200:
+                    total += np.log(product)
+                    product = np.float64(1)
+            else:
+                total += count * np.log(likely)
             ratio = count / likely
-            ratios[places[entry]] = ratio
-            total += count * np.log(likely)
             for topic in range(k):
                 gathered[topic] += ratio * topics[word, topic]
-        logs[row] = total
+        logs[row] = total + np.log(product)
         mass = np.float32(0)
         for topic in range(k):
             better[row, topic] = alpha[topic] + mixtures[row, topic] * gathered[topic]
@@ -93,22 +97,27 @@ def expect(
 
 @_summing
 def collect(
-    counts: Float32, indices: Int32, indptr: Int64, ratios: Float32, mixtures: Float32, topics: Float32,
-    found: Float32, first: int, last: int,
+    counts: Float32, indices: Int32, indptr: Int64, topics: Float32, mixtures: Float32, found: Float32,
+    first: int, last: int,
 ) -> None:  # fmt: skip
-    """How many of each word's occurrences belong to each topic: (words, k) ``found``, after `expect`.
+    """How many of each word's occurrences belong to each topic: (words, k) ``found``.
 
     Rows are words here, and indices documents.
     """
     k = topics.shape[1]
+    gathered = np.empty(k, np.float32)
     for word in range(first, last):
-        found[word] = 0
+        gathered[:] = 0
         for entry in range(indptr[word], indptr[word + 1]):
-            ratio, document = ratios[entry], indices[entry]
+            document = indices[entry]
+            likely = TINY
             for topic in range(k):
-                found[word, topic] += ratio * mixtures[document, topic]
+                likely += mixtures[document, topic] * topics[word, topic]
+            ratio = counts[entry] / likely
+            for topic in range(k):
+                gathered[topic] += ratio * mixtures[document, topic]
         for topic in range(k):
-            found[word, topic] *= topics[word, topic]
+            found[word, topic] = topics[word, topic] * gathered[topic]
 
 
 @_summing

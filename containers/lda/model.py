@@ -85,7 +85,8 @@ def spectrum(
     ClientError when the corpus is too poor for ``topics``.
     """
     moments = Moments(corpus, alpha0, cores)
-    whitening = moments.whitening(min(math.ceil(OVERSAMPLING * topics), len(corpus.words)), generator)
+    most = min(math.ceil(OVERSAMPLING * topics), len(corpus.words))
+    whitening = moments.whitening(topics, most, generator)
     if len(whitening.values) < topics:
         raise ClientError(
             f"num_topics is {topics}, but the moments of the training documents' words have rank "
@@ -113,9 +114,9 @@ def spectrum(
 
 
 def _clear(values: Float64, noise: float, topics: int) -> int:
-    """How many of the descending eigenvalues to keep: ``topics`` at least, and of the rest none that is noise.
+    """How many of the descending eigenvalues to keep: ``topics``, and of the rest those that are no noise.
 
-    That is, none below ``noise`` and none behind a steep fall: whitening would make it as loud as a topic.
+    Noise is below ``noise`` or behind a steep fall; whitening would make it as loud as a topic.
     """
     clear = max(topics, int((values > noise).sum()))
     falls = values[topics - 1 : clear - 1] / values[topics:clear]
@@ -140,11 +141,11 @@ def refine(
     mixtures = np.empty((len(documents), len(alpha)), np.float32)
     mixtures[:] = prior / prior.sum()
     better, found = np.empty_like(mixtures), np.empty_like(topics)
-    ratios, logs = np.empty_like(documents.counts), np.empty(len(documents))
+    logs = np.empty(len(documents))
     history: list[float] = []
 
     def expect() -> None:
-        documents.each(cores, kernels.expect, topics, prior, mixtures, corpus.places, ratios, better, logs)
+        documents.each(cores, kernels.expect, topics, prior, mixtures, better, logs)
 
     for _ in range(_FIRST_STEPS):
         expect()
@@ -154,7 +155,7 @@ def refine(
         history.append(float(logs.sum() / count))
         if len(history) > 1 and history[-1] - history[-2] < _LEAST_GAIN:
             break
-        words.each(cores, kernels.collect, ratios, mixtures, topics, found)
+        words.each(cores, kernels.collect, topics, mixtures, found)
         mixtures, better = better, mixtures
         totals = found.sum(axis=0, dtype=np.float64)
         prior = np.asarray(alpha0 * totals / totals.sum(), np.float32)

@@ -74,8 +74,11 @@ class Moments:
         found -= self._alpha0 / (self._alpha0 + 1) * np.outer(self.mean, self.mean @ matrix)
         return found
 
-    def whitening(self, most: int, generator: np.random.Generator) -> Whitening:
-        """Up to ``most`` eigenvectors of M2, by subspace iteration from a random start."""
+    def whitening(self, least: int, most: int, generator: np.random.Generator) -> Whitening:
+        """Up to ``most`` eigenvectors of M2, by subspace iteration from a random start.
+
+        It ends when the ``least`` strongest stand still: behind them noise may begin, which takes long.
+        """
         words = len(self.mean)
         width = min(words, most + most // 2 + 10)
         basis = np.linalg.qr(generator.normal(size=(words, width)))[0]
@@ -84,7 +87,7 @@ class Moments:
             image = self.second(basis)
             within = basis.T @ image
             values, turn = np.linalg.eigh((within + within.T) / 2)
-            if np.abs(values - previous)[-most:].max() <= _TOLERANCE * np.abs(values).max():
+            if np.abs(values - previous)[-least:].max() <= _TOLERANCE * np.abs(values).max():
                 break
             previous = values
             basis = np.linalg.qr(image)[0]

@@ -42,7 +42,7 @@ def read(folder: Path) -> Model:
     path = folder / NAME
     if not path.is_file():
         raise ClientError(f"the model has no file {NAME}; accepted: one that training wrote")
-    arrays = ndarray.load(path)
+    arrays = ndarray.load(_content(path))
     if not isinstance(arrays, dict) or "description" not in arrays:
         raise ClientError(f"{NAME} is no model of IP Insights; accepted: one that training wrote")
     shape = _shape(arrays["description"])
@@ -62,6 +62,14 @@ def read(folder: Path) -> Model:
         table("prefix_vectors", kernels.PREFIX_ROWS, -(-width // 4)),
         table("encoder_layers", shape.layers * (width + 1), width),
     )
+
+
+def _content(path: Path) -> bytearray:
+    """A file's bytes, of which arrays can be views: a large model is in memory once."""
+    content = bytearray(path.stat().st_size)
+    with open(path, "rb") as file:
+        file.readinto(content)
+    return content
 
 
 def _shape(described: NDArray[Any]) -> Shape:

@@ -88,6 +88,7 @@ DECLARATION = Declaration(
         default=COLUMNS,
         min=COLUMNS,
         max=COLUMNS,
+        accepts=str(COLUMNS),
         documented=False,
     ),
     rules=(_negatives,),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from common.content_types import MediaType
 from common.failures import ClientError
-from common.formats.charsets import as_utf8
+from common.formats.charsets import as_utf8, wide_encoding
 from common.formats.layout import Stream
 from common.formats.lines import LineError, in_order, line_at, shown, thread_count, told_by_line
 from common.formats.reading import PADDING, whole_lines
@@ -43,7 +43,13 @@ def decode(stream: Stream, name: str, media_type: MediaType) -> Iterator[Pairs]:
 
 def decode_bytes(body: bytes, name: str, media_type: MediaType) -> Pairs | None:
     """The pairs of a CSV body, None if there are none. Raises as ``decode``."""
-    found = list(decode(io.BytesIO(body), name, media_type))
+    if wide_encoding(media_type, name, letters=True) is None:
+        check_columns(media_type, name)
+        data = np.frombuffer(bytearray(body + b"\n" * PADDING), np.uint8)
+        whole = (data, _first(data), len(body))
+        found = [pairs for pairs in told_by_line(map(_parse, [whole]), name) if len(pairs)]
+    else:
+        found = list(decode(io.BytesIO(body), name, media_type))
     return join(found) if found else None
 
 
@@ -61,9 +67,14 @@ def _pieces(stream: Stream) -> Iterator[_Piece]:
     start = None
     for data, stop in whole_lines(stream):
         if start is None:
-            start = len(_BYTE_ORDER_MARK) if data[:3].tobytes() == _BYTE_ORDER_MARK else 0
+            start = _first(data)
         yield data, start, stop
         start = 0
+
+
+def _first(data: NDArray[np.uint8]) -> int:
+    """Where text begins: behind a byte order mark, if there is one."""
+    return len(_BYTE_ORDER_MARK) if data[:3].tobytes() == _BYTE_ORDER_MARK else 0
 
 
 def _parse(piece: _Piece) -> tuple[Pairs, int]:

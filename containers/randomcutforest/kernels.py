@@ -174,26 +174,44 @@ def enclose(
 ) -> bool:
     """Computes the boxes of nodes ``first`` to ``stop`` from those below; False where a cut isn't between.
 
-    ``points`` are (leaves, d), ``faces`` (nodes, 2d); ``extents`` become the sums of each box's extents.
+    ``points`` are (leaves, d); ``faces`` (nodes, 2d) are minus infinity before; ``extents`` become the sums
+    of each box's extents.
     """
     d = points.shape[1]
     for node in range(stop - 1, first - 1, -1):
         for side in range(2):
-            child = children[node, side]
-            for j in range(d):
-                high = points[-1 - child, j] if child < 0 else faces[child, j]
-                low = -points[-1 - child, j] if child < 0 else faces[child, d + j]
-                if side == 0 or high > faces[node, j]:
-                    faces[node, j] = high
-                if side == 0 or low > faces[node, d + j]:
-                    faces[node, d + j] = low
-                if j == dimensions[node] and not (high <= values[node] if side == 0 else -low > values[node]):
-                    return False
-        total = _ZERO
-        for j in range(d):
-            total += faces[node, j] + faces[node, d + j]
-        extents[node] = total
+            _widen(faces, node, children[node, side], points)
+            if side == 0 and not faces[node, dimensions[node]] <= values[node]:
+                return False
+        right, dimension = children[node, 1], dimensions[node]
+        low = points[-1 - right, dimension] if right < 0 else -faces[right, d + dimension]
+        if not low > values[node]:
+            return False
+        extents[node] = _total(faces, node)
     return True
+
+
+@compiled
+def _widen(faces: Float32, node: int, child: int, points: Float32) -> None:
+    """Makes a node's box hold its child's."""
+    d = points.shape[1]
+    if child >= 0:
+        for j in range(2 * d):
+            faces[node, j] = max(faces[node, j], faces[child, j])
+    else:
+        for j in range(d):
+            faces[node, j] = max(faces[node, j], points[-1 - child, j])
+            faces[node, d + j] = max(faces[node, d + j], -points[-1 - child, j])
+
+
+@compiled
+def _total(faces: Float32, node: int) -> np.float32:
+    """The sum of a box's extents. They are small where faces are large, so it is extents that are added."""
+    d = faces.shape[1] // 2
+    total = _ZERO
+    for j in range(d):
+        total += faces[node, j] + faces[node, d + j]
+    return total
 
 
 @compiled

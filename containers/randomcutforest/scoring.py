@@ -37,7 +37,7 @@ class Scorer:
         children = np.empty((nodes, 2), np.int32)
         parents, depths = np.empty(nodes, np.int32), np.empty(nodes, np.int32)
         leaf_parents, leaf_depths = np.empty(leaves, np.int32), np.empty(leaves, np.int32)
-        faces = np.empty((nodes, 2 * self.feature_dim), np.float32)
+        faces = np.full((nodes, 2 * self.feature_dim), -np.inf, np.float32)
         extents = np.empty(nodes, np.float32)
         for tree, count in enumerate(forest.leaves.tolist()):
             node, leaf, stop = int(first_nodes[tree]), int(first_leaves[tree]), int(first_nodes[tree + 1])

@@ -15,6 +15,7 @@ the expectations are means. Documents count by their length.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,9 @@ from containers.lda.kernels import Float64
 # Rounds of the subspace iteration, and the change of eigenvalues that ends it, relative to the largest.
 _ROUNDS = 40
 _TOLERANCE = 1e-4
+
+# Columns that documents are multiplied with at a time.
+_COLUMNS = 64
 
 # Entries of the pairs of columns that are multiplied at a time, and how many rows at least.
 _PAIRS, _FEWEST_ROWS = 1 << 20, 256
@@ -69,7 +73,7 @@ class Moments:
 
     def second(self, matrix: Float64) -> Float64:
         """The product of M2 with a (words, m) matrix."""
-        found = self._by_word(self._pair * self._corpus.documents.times(matrix, self._cores))
+        found = self._together(self._pair, matrix)
         found -= self._paired * matrix  # a word doesn't pair with itself
         found -= self._alpha0 / (self._alpha0 + 1) * np.outer(self.mean, self.mean @ matrix)
         return found
@@ -99,10 +103,10 @@ class Moments:
         """M3 seen through the whitening: (m, m, m), symmetric."""
         a0, matrix = self._alpha0, whitening.matrix
         seen = self._corpus.documents.times(matrix, self._cores)
-        tensor = self._cubes(seen, self._triple * seen)
+        tensor = self._cubes(seen, lambda block: self._triple[block] * seen[block])
         # Each term of `rest` stands for three, with its third index in each of the places.
-        once, twice = self._by_word(self._triple), self._by_word(self._triple * seen)
-        rest = self._cubes(matrix, 2 / 3 * once * matrix - twice)
+        once, twice = self._by_word(self._triple), self._together(self._triple, matrix)
+        rest = self._cubes(matrix, lambda block: 2 / 3 * once[block] * matrix[block] - twice[block])
         mean = self.mean @ matrix
         pairs = np.eye(len(mean)) + a0 / (a0 + 1) * np.outer(mean, mean)
         rest -= a0 / (a0 + 2) * pairs[:, :, None] * mean
@@ -113,15 +117,25 @@ class Moments:
     def _by_word(self, rows: Float64) -> Float64:
         return self._corpus.words.times(rows, self._cores)
 
-    def _cubes(self, twice: Float64, once: Float64) -> Float64:
-        """The sum of ``xxy`` over rows x of ``twice`` and y of ``once``, both (n, m): (m, m, m)."""
+    def _together(self, shares: Float64, matrix: Float64) -> Float64:
+        """The product counts^T diag(shares) counts matrix, for a (words, m) matrix.
+
+        It is made a few columns at a time, which between the factors are as long as there are documents.
+        """
+        columns = [matrix[:, start : start + _COLUMNS] for start in range(0, matrix.shape[1], _COLUMNS)]
+        documents, cores = self._corpus.documents, self._cores
+        return np.hstack([self._by_word(shares * documents.times(some, cores)) for some in columns])
+
+    def _cubes(self, twice: Float64, once: Callable[[slice], Float64]) -> Float64:
+        """The sum of ``xxy`` over (n, m) rows x of ``twice`` and y, which ``once`` gives by blocks."""
         size = twice.shape[1]
         step = max(_FEWEST_ROWS, _PAIRS // size**2)
 
         def block(start: int) -> Float64:
-            rows = twice[start : start + step]
+            chosen = slice(start, start + step)
+            rows = twice[chosen]
             pairs = (rows[:, :, None] * rows[:, None, :]).reshape(len(rows), size**2)
-            return np.asarray(pairs.T @ once[start : start + step])
+            return np.asarray(pairs.T @ once(chosen))
 
         total = np.zeros((size**2, size))
         starts = range(0, len(twice), step)

@@ -167,18 +167,16 @@ def enclose(
     dimensions: Int32,
     values: Float32,
     children: Int32,
-    first: int,
-    stop: int,
     faces: Float32,
     extents: Float32,
 ) -> bool:
-    """Computes the boxes of nodes ``first`` to ``stop`` from those below; False where a cut isn't between.
+    """Computes the box of each node from those below it; False where a cut is not between its two sides.
 
     ``points`` are (leaves, d); ``faces`` (nodes, 2d) are minus infinity before; ``extents`` become the sums
     of each box's extents.
     """
     d = points.shape[1]
-    for node in range(stop - 1, first - 1, -1):
+    for node in range(len(extents) - 1, -1, -1):
         for side in range(2):
             _widen(faces, node, children[node, side], points)
             if side == 0 and not faces[node, dimensions[node]] <= values[node]:

@@ -39,6 +39,11 @@ class Forest:
         return np.concatenate([[0], np.cumsum(self.leaves, dtype=np.int64)])
 
     @property
+    def first_nodes(self) -> NDArray[np.int64]:
+        """(trees + 1,) the same for inner nodes."""
+        return self.first_leaves - np.arange(len(self.leaves) + 1)
+
+    @property
     def nbytes(self) -> int:
         """What the arrays take."""
         arrays = self.leaves, self.points, self.counts, self.dimensions, self.values, self.lefts

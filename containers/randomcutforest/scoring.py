@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from common.batches import Features, Float32, dense
 from common.cores import Cores
 from containers.randomcutforest import kernels
+from containers.randomcutforest.kernels import Int32
 from containers.randomcutforest.model import Forest
 
 # Floats of a block's rows, so that they stay in a core's cache while all trees pass by.
@@ -31,29 +32,15 @@ class Scorer:
 
     def __init__(self, forest: Forest) -> None:
         self.feature_dim = forest.feature_dim
-        first_leaves = forest.first_leaves
-        first_nodes = first_leaves - np.arange(len(first_leaves))
-        leaves, nodes = len(forest.points), len(forest.lefts)
-        children = np.empty((nodes, 2), np.int32)
-        parents, depths = np.empty(nodes, np.int32), np.empty(nodes, np.int32)
-        leaf_parents, leaf_depths = np.empty(leaves, np.int32), np.empty(leaves, np.int32)
-        faces = np.full((nodes, 2 * self.feature_dim), -np.inf, np.float32)
-        extents = np.empty(nodes, np.float32)
-        for tree, count in enumerate(forest.leaves.tolist()):
-            node, leaf, stop = int(first_nodes[tree]), int(first_leaves[tree]), int(first_nodes[tree + 1])
-            if not kernels.connect(
-                forest.lefts, node, leaf, count, children, parents, depths, leaf_parents, leaf_depths
-            ):
-                raise NotAForest(f"the nodes of tree {tree} are not a tree of {count} leaves")
-            if not kernels.enclose(
-                forest.points, forest.dimensions, forest.values, children, node, stop, faces, extents
-            ):
-                raise NotAForest(f"a cut of tree {tree} is not between the points of its two sides")
-        masses = np.add.reduceat(forest.counts.astype(np.int64), first_leaves[:-1])
-        tree_masses = np.repeat(masses, forest.leaves)
-        damped = 1 - forest.counts / (2 * tree_masses)
+        children, parents, depths, leaf_parents, leaf_depths = _linked(forest)
+        faces, extents = _enclosed(forest, children)
+        masses = np.add.reduceat(forest.counts.astype(np.int64), forest.first_leaves[:-1])
+        damped = 1 - forest.counts / (2 * np.repeat(masses, forest.leaves))
+        # In the order of the kernel's arguments.
         self._arrays = (
-            np.where(forest.leaves > 1, first_nodes[:-1], -1 - first_leaves[:-1]).astype(np.int32),
+            np.where(forest.leaves > 1, forest.first_nodes[:-1], -1 - forest.first_leaves[:-1]).astype(
+                np.int32
+            ),
             (np.log2(masses + 1) / len(masses)).astype(np.float32),
             forest.dimensions,
             forest.values,
@@ -69,7 +56,7 @@ class Scorer:
         )
 
     def scores(self, points: Features, cores: Cores | None = None) -> Float32:
-        """The score of each of (n, d) finite points, dense or CSR: (n,) float32, below log2(M + 1)."""
+        """The score of each of (n, d) finite points, dense or CSR: (n,) float32, at most log2(M + 1)."""
         sums = np.zeros(len(points))
         parts = [slice(0, len(points))] if cores is None else cores.parts(len(points))
         if cores is None or len(parts) == 1:
@@ -88,3 +75,29 @@ class Scorer:
             rows[:, :d] = block
             np.negative(block, out=rows[:, d:])
             kernels.score(rows.reshape(-1), len(rows), *self._arrays, sums[start : start + most])
+
+
+def _linked(forest: Forest) -> tuple[Int32, Int32, Int32, Int32, Int32]:
+    """Children (nodes, 2), parents and depths of all nodes, parents and depths of all leaves."""
+    nodes, leaves = len(forest.lefts), len(forest.points)
+    children = np.empty((nodes, 2), np.int32)
+    parents, depths = np.empty(nodes, np.int32), np.empty(nodes, np.int32)
+    leaf_parents, leaf_depths = np.empty(leaves, np.int32), np.empty(leaves, np.int32)
+    starts = forest.first_nodes[:-1].tolist(), forest.first_leaves[:-1].tolist()
+    for node, leaf, count in zip(*starts, forest.leaves.tolist(), strict=True):
+        if not kernels.connect(
+            forest.lefts, node, leaf, count, children, parents, depths, leaf_parents, leaf_depths
+        ):
+            raise NotAForest(f"its nodes from {node} on are not a tree of {count} leaves")
+    return children, parents, depths, leaf_parents, leaf_depths
+
+
+def _enclosed(forest: Forest, children: Int32) -> tuple[Float32, Float32]:
+    """Each node's box, as its faces (nodes, 2d), and the sum of its extents."""
+    nodes = len(forest.lefts)
+    faces = np.full((nodes, 2 * forest.feature_dim), -np.inf, np.float32)
+    extents = np.empty(nodes, np.float32)
+    # Those below a node come after it, in the whole forest as in a tree.
+    if not kernels.enclose(forest.points, forest.dimensions, forest.values, children, faces, extents):
+        raise NotAForest("a cut is not between the points of its two sides")
+    return faces, extents

@@ -47,8 +47,7 @@ class _Scored:
     slopes: Float32  # (rows,) derivatives of the loss by the scores
     sums: Float32  # (rows, k) x @ factors
     measures: Float64
-    columns: Columns | None = None  # of a sparse one
-    lengths: Float32 | None = None
+    columns: Columns | None  # of a sparse one
 
 
 class CoresEngine:
@@ -96,13 +95,13 @@ class CoresEngine:
         assert batch.labels is not None
         sums = np.empty((len(batch), self._machine.shape[1]), np.float32)
         scores = np.empty(len(batch), np.float32)
-        columns = lengths = None
+        columns = None
         if isinstance(batch.features, CSR):
             columns = self._score_sparse(batch.features, sums, scores)
         else:
-            lengths = self._score_dense(batch.features, sums, scores)
+            self._score_dense(batch.features, sums, scores)
         slopes, measured = measures.measure(self._predictor_type, scores, model.plain(batch.labels))
-        return _Scored(batch.features, slopes, sums, measured, columns, lengths)
+        return _Scored(batch.features, slopes, sums, measured, columns)
 
     def _score_sparse(self, features: CSR, sums: Float32, scores: Float32) -> Columns:
         rows = model.unique(features)
@@ -126,7 +125,7 @@ class CoresEngine:
         )
         return Columns(columns[:count], starts[: count + 1], places, values)
 
-    def _score_dense(self, rows: Float32, sums: Float32, scores: Float32) -> Float32:
+    def _score_dense(self, rows: Float32, sums: Float32, scores: Float32) -> None:
         lengths = model.squares(self._machine.factors)
 
         def some(part: slice) -> None:
@@ -134,7 +133,6 @@ class CoresEngine:
             scores[part] = model.dense_scores(self._machine, rows[part], sums[part], lengths)
 
         self._cores.map(some, self._blocks(rows))
-        return lengths
 
     def _gradient(self, scored: _Scored | None) -> Gradient:
         features, factors = self._machine.shape

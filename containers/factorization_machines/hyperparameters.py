@@ -29,14 +29,23 @@ GROUPS = {
 def _group(name: str) -> list[Parameter]:
     terms, sigma, rate, decay = GROUPS[name]
     method = f"{name}_init_method"
+    used = {} if name == "factors" else {f"use_{name}": [True]}
     return [
-        choice(method, f"Start of the {terms}.", "uniform", "normal", "constant", default="normal"),
+        choice(
+            method,
+            f"Start of the {terms}.",
+            "uniform",
+            "normal",
+            "constant",
+            default="normal",
+            applies=used,
+        ),
         number(
             f"{name}_init_scale",
             f"The {terms} start from minus this to this; needed with {method}=uniform.",
             min=0,
             tuning=_WIDE,
-            applies={method: ["uniform"]},
+            applies={**used, method: ["uniform"]},
         ),
         number(
             f"{name}_init_sigma",
@@ -44,16 +53,20 @@ def _group(name: str) -> list[Parameter]:
             default=sigma,
             min=0,
             tuning=_WIDE,
-            applies={method: ["normal"]},
+            applies={**used, method: ["normal"]},
         ),
         number(
             f"{name}_init_value",
             f"Where the {terms} start; needed with {method}=constant.",
             tuning=_WIDE,
-            applies={method: ["constant"]},
+            applies={**used, method: ["constant"]},
         ),
-        number(f"{name}_lr", f"Learning rate of the {terms}.", default=rate, min=0, tuning=_WIDE),
-        number(f"{name}_wd", f"Weight decay of the {terms}.", default=decay, min=0, tuning=_WIDE),
+        number(
+            f"{name}_lr", f"Learning rate of the {terms}.", default=rate, min=0, tuning=_WIDE, applies=used
+        ),
+        number(
+            f"{name}_wd", f"Weight decay of the {terms}.", default=decay, min=0, tuning=_WIDE, applies=used
+        ),
     ]
 
 

@@ -137,8 +137,18 @@ def test_three_are_required():
 
 
 def test_what_has_no_effect_is_told():
-    values = DECLARATION.resolve({**JOB, "bias_init_scale": 1, "factors_init_value": 2, "_optimizer": "adam"})
+    values = DECLARATION.resolve(
+        {
+            **JOB,
+            "bias_init_scale": 1,
+            "factors_init_value": 2,
+            "linear_wd": 0.5,
+            "use_linear": "false",
+            "_optimizer": "adam",
+        }
+    )
     assert [sentence.split(" has no effect")[0] for sentence in DECLARATION.without_effect(values)] == [
         "hyperparameter bias_init_scale",
         "hyperparameter factors_init_value",
+        "hyperparameter linear_wd",
     ]

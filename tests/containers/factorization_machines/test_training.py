@@ -6,19 +6,30 @@ import json
 import re
 import signal
 import socket
+import sys
 import time
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from common import manifest
 from common.batches import CSR, Batch, to_csr
+from common.cluster import Cluster
+from common.cores import Cores
 from common.formats import encode_batch, ndarray
+from common.job import Hosts
+from common.metrics import Metrics, set_up_logging
+from containers.factorization_machines import train
+from containers.factorization_machines.engines import CoresEngine
+from containers.factorization_machines.hyperparameters import DECLARATION
 from containers.factorization_machines.predict import load
+from containers.factorization_machines.torch_engine import TorchEngine
 
 DIGITS = load_digits()
 ORDER = np.random.default_rng(0).permutation(len(DIGITS.data))
@@ -288,3 +299,48 @@ def test_a_stop_keeps_what_was_learnt(training_job):
     answer = load(job.root / "model").predict(ROWS[TEST], {})["predicted_label"]
     assert np.mean(answer == ODD[TEST]) > 0.93
     assert "train binary_f_1.000 <score>=" in log
+
+
+# --- GPUs ---
+
+
+@pytest.mark.parametrize(
+    ("sparse", "device", "engine", "told"),
+    [
+        (True, "cuda", CoresEngine, "Training data are sparse: the CPU is used, no GPU"),
+        (False, "cuda", TorchEngine, ""),
+        (True, "cpu", CoresEngine, ""),
+        (False, "cpu", CoresEngine, ""),
+    ],
+)
+def test_gpus_take_dense_rows_alone(capsys, sparse, device, engine, told):
+    """Torch's engine is device-agnostic: here its GPU is a CPU."""
+    set_up_logging(stream=sys.stdout)
+    run = SimpleNamespace(
+        hyperparameters=DECLARATION.resolve(JOB),
+        metrics=Metrics("factorization-machines", "algo-1"),
+        cluster=Cluster(Hosts()),
+        device=device,
+        devices=("cpu",),
+        seed=0,
+    )
+    features = ROWS[TRAIN]
+    batch = Batch(to_csr(features) if sparse else features, ODD[TRAIN])
+    with Cores(1) as cores:
+        chosen = train._engine(run, cores, batch)
+        assert isinstance(chosen, engine)
+        assert chosen.step(batch)[0] == 1400
+    assert told in capsys.readouterr().out
+    assert chosen.machine().shape == (64, 16)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_a_gpu_learns_what_the_cpu_learns(training_job):
+    found = []
+    for instance in ("ml.m5.large", "ml.g5.xlarge"):
+        job = training_job("factorization-machines", **JOB, **FAST, epochs=3)
+        job.resources = {"current_host": "algo-1", "hosts": ["algo-1"], "current_instance_type": instance}
+        found.append(arrays(job.channel("train", records(TRAIN, sparse=False)).run().succeeded()))
+    for name, array in found[0].items():
+        np.testing.assert_allclose(found[1][name], array, atol=1e-3)

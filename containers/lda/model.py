@@ -86,7 +86,7 @@ def spectrum(
     """
     moments = Moments(corpus, alpha0, cores)
     most = min(math.ceil(OVERSAMPLING * topics), len(corpus.words))
-    whitening = moments.whitening(topics, most, generator)
+    whitening = moments.whitening(topics, most, generator, stopped)
     if len(whitening.values) < topics:
         raise ClientError(
             f"num_topics is {topics}, but the moments of the training documents' words have rank "

@@ -78,10 +78,14 @@ class Moments:
         found -= self._alpha0 / (self._alpha0 + 1) * np.outer(self.mean, self.mean @ matrix)
         return found
 
-    def whitening(self, least: int, most: int, generator: np.random.Generator) -> Whitening:
+    def whitening(
+        self, least: int, most: int, generator: np.random.Generator,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Whitening:  # fmt: skip
         """Up to ``most`` eigenvectors of M2, by subspace iteration from a random start.
 
-        It ends when the ``least`` strongest stand still: behind them noise may begin, which takes long.
+        It ends when the ``least`` strongest stand still (behind them noise may begin, which takes long), or
+        once ``stopped`` says so.
         """
         words = len(self.mean)
         width = min(words, most + most // 2 + 10)
@@ -91,7 +95,8 @@ class Moments:
             image = self.second(basis)
             within = basis.T @ image
             values, turn = np.linalg.eigh((within + within.T) / 2)
-            if np.abs(values - previous)[-least:].max() <= _TOLERANCE * np.abs(values).max():
+            change = np.abs(values - previous)[-least:].max()
+            if change <= _TOLERANCE * np.abs(values).max() or stopped():
                 break
             previous = values
             basis = np.linalg.qr(image)[0]

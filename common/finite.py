@@ -27,12 +27,17 @@ def check(features: Features, channel: str, before: int = 0, largest: float = LA
     if not len(wrong):
         return
     first = int(wrong[0])
-    if isinstance(features, CSR):
-        row = int(np.searchsorted(features.indptr, first, "right")) - 1
-        column = int(features.indices[first])
-    else:
-        row, column = divmod(first, features.shape[1])
     raise ClientError(
-        f"channel {channel}: feature {column} (counted from 0) of row {before + row + 1} is {values[first]}; "
+        f"channel {channel}: {place(features, first, before)} is {values[first]}; "
         f"accepted: numbers from {-largest:g} to {largest:g}"
     )
+
+
+def place(features: Features, index: int, before: int = 0) -> str:
+    """Where in its channel the value is that ``index`` counts among all values, or all that are stored."""
+    if isinstance(features, CSR):
+        row = int(np.searchsorted(features.indptr, index, "right")) - 1
+        column = int(features.indices[index])
+    else:
+        row, column = divmod(index, features.shape[1])
+    return f"feature {column} (counted from 0) of row {before + row + 1}"

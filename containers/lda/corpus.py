@@ -123,12 +123,7 @@ def check(features: Features, channel: str, before: int = 0) -> None:
     if not len(wrong):
         return
     first = int(wrong[0])
-    if isinstance(features, CSR):
-        row = int(np.searchsorted(features.indptr, first, "right")) - 1
-        word = int(features.indices[first])
-    else:
-        row, word = divmod(first, features.shape[1])
     raise ClientError(
-        f"channel {channel}: feature {word} (counted from 0) of row {before + row + 1} is {values[first]}; "
+        f"channel {channel}: {finite.place(features, first, before)} is {values[first]}; "
         "accepted: word counts, which are whole numbers from 0"
     )

@@ -55,38 +55,28 @@ class Optimizer:
     ) -> None:
         self.settings = settings
         self._steps = 0
-        self._native = weights.device.type == "cpu" if native is None else native
-        state = [torch.zeros_like(weights) for _ in range(self.states)]
-        whole = [weights, gradient, *state]
+        native = weights.device.type == "cpu" if native is None else native
+        self._update: Callable[..., None] = self._natively if native else self._by_torch
+        whole = [weights, gradient, *(torch.zeros_like(weights) for _ in range(self.states))]
         parts = _parts(len(weights), undecayed) if settings.decay else [(slice(0, len(weights)), 0.0)]
-        self._parts = [
-            ([vector[piece] for vector in whole], settings.decay * share)
+        self._work = [
+            ([vector[piece].numpy() if native else vector[piece] for vector in whole], settings.decay * share)
             for part, share in parts
-            for piece in _pieces(part, threads if self._native else 1)
+            for piece in _pieces(part, threads if native else 1)
         ]
-        if self._native:
-            self._arrays = [([vector.numpy() for vector in part], decay) for part, decay in self._parts]
-        self._pool = ThreadPoolExecutor(threads, "optimizer") if len(self._parts) > 1 < threads else None
+        self._pool = ThreadPoolExecutor(threads, "optimizer") if native and len(self._work) > 1 else None
 
     def step(self) -> None:
         """One update."""
         self._steps += 1
         rate = self.settings.rate * self._correction()
-        if not self._native:
-            for part, decay in self._parts:
-                self._update(*part, decay=decay, rate=rate)
-            return
+        run = map if self._pool is None else self._pool.map
+        for _ in run(lambda work: self._update(*work[0], decay=work[1], rate=rate), self._work):
+            pass
 
-        def run(work: tuple[list[np.ndarray], float]) -> None:
-            part, decay = work
-            numbers = np.array([self.settings.rescale, self.settings.clip, decay, rate], np.float32)
-            type(self).kernel(*part, numbers)
-
-        if self._pool is None:
-            for work in self._arrays:
-                run(work)
-        else:
-            list(self._pool.map(run, self._arrays))
+    def _natively(self, *vectors: np.ndarray, decay: float, rate: float) -> None:
+        numbers = np.array([self.settings.rescale, self.settings.clip, decay, rate], np.float32)
+        type(self).kernel(*vectors, numbers)
 
     def _correction(self) -> float:
         return 1.0
@@ -98,7 +88,7 @@ class Optimizer:
             slope.add_(weights, alpha=decay)
         return slope.clamp_(-self.settings.clip, self.settings.clip)
 
-    def _update(self, weights: Tensor, gradient: Tensor, *state: Tensor, decay: float, rate: float) -> None:
+    def _by_torch(self, weights: Tensor, gradient: Tensor, *state: Tensor, decay: float, rate: float) -> None:
         raise NotImplementedError
 
 
@@ -107,7 +97,7 @@ class SGD(Optimizer):
 
     kernel = staticmethod(kernels.sgd)
 
-    def _update(self, weights: Tensor, gradient: Tensor, *state: Tensor, decay: float, rate: float) -> None:
+    def _by_torch(self, weights: Tensor, gradient: Tensor, *state: Tensor, decay: float, rate: float) -> None:
         weights.mul_(1 - rate * decay).sub_(self._slope(weights, gradient), alpha=rate)
 
 
@@ -120,7 +110,7 @@ class Adam(Optimizer):
     def _correction(self) -> float:
         return math.sqrt(1 - 0.999**self._steps) / (1 - 0.9**self._steps)
 
-    def _update(self, weights: Tensor, gradient: Tensor, *state: Tensor, decay: float, rate: float) -> None:
+    def _by_torch(self, weights: Tensor, gradient: Tensor, *state: Tensor, decay: float, rate: float) -> None:
         mean, square = state
         slope = self._slope(weights, gradient, decay)
         mean.mul_(0.9).add_(slope, alpha=0.1)
@@ -134,7 +124,7 @@ class AdaGrad(Optimizer):
     states = 1
     kernel = staticmethod(kernels.adagrad)
 
-    def _update(self, weights: Tensor, gradient: Tensor, *state: Tensor, decay: float, rate: float) -> None:
+    def _by_torch(self, weights: Tensor, gradient: Tensor, *state: Tensor, decay: float, rate: float) -> None:
         slope = self._slope(weights, gradient)
         state[0].addcmul_(slope, slope)
         step = slope.div_((state[0] + 1e-7).sqrt_()).add_(weights, alpha=decay)
@@ -147,7 +137,7 @@ class AdaDelta(Optimizer):
     states = 2
     kernel = staticmethod(kernels.adadelta)
 
-    def _update(self, weights: Tensor, gradient: Tensor, *state: Tensor, decay: float, rate: float) -> None:
+    def _by_torch(self, weights: Tensor, gradient: Tensor, *state: Tensor, decay: float, rate: float) -> None:
         square, moved = state
         slope = self._slope(weights, gradient)
         square.mul_(0.9).addcmul_(slope, slope, value=0.1)
@@ -162,7 +152,7 @@ class RMSProp(Optimizer):
     states = 1
     kernel = staticmethod(kernels.rmsprop)
 
-    def _update(self, weights: Tensor, gradient: Tensor, *state: Tensor, decay: float, rate: float) -> None:
+    def _by_torch(self, weights: Tensor, gradient: Tensor, *state: Tensor, decay: float, rate: float) -> None:
         slope = self._slope(weights, gradient, decay)
         state[0].mul_(0.9).addcmul_(slope, slope, value=0.1)
         weights.addcdiv_(slope, (state[0] + 1e-8).sqrt_(), value=-rate)

@@ -19,19 +19,23 @@ from containers.lda.corpus import Corpus, Counts, check, join, tidy
 def train(run: Run) -> None:
     """Trains, scores and writes the model."""
     with Cores(run.threads) as cores:
-        corpus = _corpus(run)
-        if corpus is not None:
-            topics = _topics(run, corpus, cores)
-            with run.artifact("model_algo-1") as path:
-                ndarray.save(path, [topics.alpha, topics.beta])
-            run.metrics.flush()
-            if "test" in run.channels and not run.stop.requested:
-                _score(run, model.Mixer(topics, cores))
+        try:
+            topics = _topics(run, _corpus(run), cores)
+        except ClientError as error:
+            if not run.stop.requested:
+                raise
+            log.info("Stopping on request before enough documents were read, no model: %s", error)
+            return
+        with run.artifact("model_algo-1") as path:
+            ndarray.save(path, [topics.alpha, topics.beta])
+        run.metrics.flush()
+        if "test" in run.channels and not run.stop.requested:
+            _score(run, model.Mixer(topics, cores))
     log.info("===== Job Complete =====")
 
 
-def _corpus(run: Run) -> Corpus | None:
-    """All training documents; None when the job was stopped before there was one to learn from."""
+def _corpus(run: Run) -> Corpus:
+    """All training documents, or those that were read before the job was asked to stop."""
     with run.metrics.timed("initialize.time"):
         documents = join(list(_blocks(run, run.train)))
     lengths = documents.sums()
@@ -41,15 +45,12 @@ def _corpus(run: Run) -> Corpus | None:
         lengths.sum(),
         len(np.unique(documents.indices)),
     )
-    if (lengths >= model.FEWEST_WORDS).any():
-        return Corpus(documents, run.hyperparameters["feature_dim"])
-    if run.stop.requested:
-        log.info("Stopping on request before the first document: no model")
-        return None
-    raise ClientError(
-        f"channel train has {len(documents)} documents, none of them with {model.FEWEST_WORDS} words; "
-        "accepted: documents of which at least one has that many"
-    )
+    if not (lengths >= model.FEWEST_WORDS).any():
+        raise ClientError(
+            f"channel train has {len(documents)} documents, none of them with {model.FEWEST_WORDS} words; "
+            "accepted: documents of which at least one has that many"
+        )
+    return Corpus(documents, run.hyperparameters["feature_dim"])
 
 
 def _blocks(run: Run, channel: Channel) -> Iterator[Counts]:

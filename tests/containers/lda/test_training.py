@@ -202,3 +202,17 @@ def test_a_stop_keeps_what_was_learnt(training_job):
     assert log.count("ALS restart #") < 2000
     alpha, beta = ndarray.load(Path(job.root) / "model" / "model_algo-1")
     assert (alpha.shape, beta.shape) == ((60,), (60, rows.shape[1]))
+
+
+def test_a_stop_before_there_are_documents(training_job):
+    job = training_job("lda", **JOB).channel("train", b"", mode="Pipe")
+    job.pipes.clear()  # nobody feeds the channel
+    process = job.start()
+    for line in process.stdout:
+        if "Number of GPUs being used" in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    log = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, log
+    assert "Stopping on request before enough documents were read, no model" in log
+    assert not (job.root / "output" / "failure").exists()

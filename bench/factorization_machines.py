@@ -6,11 +6,13 @@ from the same rows in memory, in the same order, with all cores, until the score
 reached; the time of scoring those is left out. PyTorch runs the plain loop with sparse gradients and
 SparseAdam, and the same with dense gradients and fused Adam. It and we use Adam with the same rates, with
 mini-batches of 1,000 and of 5,000; the fastest counts. myFM samples (Gibbs) and averages its samples, with a
-group each for users and items; where it isn't done in ``--limit`` seconds, how far it came is told. Sides
+group each for users and items; where it isn't done in ``--limit`` seconds, how far it came is told. PyTorch
+has ``--torch-threads``: its steps are too small for more than one to be of use, least on a busy machine. Sides
 take turns; times are the least of ``--repetitions``, but myFM's, which runs once. Needs ``myfm``, and
 ``setuptools<81`` for what that imports. Run as::
 
-    python -m bench.factorization_machines [--ratings 300000] [--repetitions 3] [--limit 120]
+    python -m bench.factorization_machines [--ratings 300000] [--repetitions 3] [--limit 120] \\
+        [--torch-threads 1]
 """
 
 from __future__ import annotations
@@ -234,6 +236,7 @@ def compare(data: Data, repetitions: int, limit: float, threads: int) -> None:
     for _ in range(repetitions):
         for name, run in sides.items():
             clock = run()
+            print(f"    {name}: {clock.seconds:.2f} s", flush=True)
             if name not in found or clock.seconds < found[name].seconds:
                 found[name] = clock
     found["myFM"] = sampled(data, limit)
@@ -255,11 +258,12 @@ def main() -> None:
     parser.add_argument("--ratings", type=int, default=300_000)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--limit", type=float, default=120)
+    parser.add_argument("--torch-threads", type=int, default=1)
     chosen = parser.parse_args()
     warnings.simplefilter("ignore")
     compile_all()
     threads = instances.threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(chosen.torch_threads)
     for kind in TARGETS:
         compare(ratings(chosen.ratings, kind), chosen.repetitions, chosen.limit, threads)
 

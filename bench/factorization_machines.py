@@ -7,12 +7,11 @@ reached; the time of scoring those is left out. PyTorch runs the plain loop with
 SparseAdam, and the same with dense gradients and fused Adam. It and we use Adam with the same rates, with
 mini-batches of 1,000 and of 5,000; the fastest counts. myFM samples (Gibbs) and averages its samples, with a
 group each for users and items; where it isn't done in ``--limit`` seconds, how far it came is told. PyTorch
-has ``--torch-threads``: its steps are too small for more than one to be of use, least on a busy machine. Sides
+has ``--torch-threads``: its steps are too small for more than one to be of use. Sides
 take turns; times are the least of ``--repetitions``, but myFM's, which runs once. Needs ``myfm``, and
 ``setuptools<81`` for what that imports. Run as::
 
-    python -m bench.factorization_machines [--ratings 300000] [--repetitions 3] [--limit 120] \\
-        [--torch-threads 1]
+    python -m bench.factorization_machines [--ratings 300000] [--repetitions 3] [--limit 120]
 """
 
 from __future__ import annotations

@@ -260,7 +260,6 @@ def test_hyperparameters_that_are_missing(training_job):
         (FEW + b"a,2001:db8::1\n", "text/csv", ["line 601 of", "IPv6 addresses are not supported"]),
         (gzip.compress(FEW)[:-20], "text/csv", ["gzip data end early"]),
         (FEW, "text/csv;label_size=1", ["channel train", "pairs have no labels"]),
-        (FEW, "application/x-recordio-protobuf", ["content type", "accepted: text/csv"]),
     ],
 )
 def test_mistakes_in_data(training_job, data, content_type, parts):

@@ -6,8 +6,8 @@ memory to a model. The peer is written as one would write it: nn.Embedding table
 accounts and prefixes, one nn.Linear, torch.randint and torch.randperm for negatives, BCEWithLogitsLoss; with
 torch.optim.Adam, and with sparse gradients and torch.optim.SparseAdam, of which the faster one counts. Sides
 take turns; the time is the least over the seeds and the AUC (held-out pairs against random addresses, and
-against each other's) the mean. Then the whole path from CSV bytes is timed for ours, and the AUC of ten epochs
-on the requests of tests/data, the last 2,000 held out, is printed. Needs torch. Run as::
+against each other's) the mean. Then the whole path from CSV bytes is timed for ours, and the AUC of ten
+epochs on the requests of tests/data, the last 2,000 held out, is printed. Needs torch. Run as::
 
     python -m bench.ipinsights [--pairs 1000000] [--seeds 3]
 """

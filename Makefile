@@ -76,6 +76,8 @@ test-images: setup ## Build a few images and run them: train, serve, two hosts, 
 
 .PHONY: bench
 bench: setup ## Measure every figure that the README quotes, each beside its peer
+	$(PIP) install -c constraints.txt 'setuptools<80'
+	$(PIP) install -c constraints.txt --no-build-isolation -e '.[bench]'
 	$(BIN)/python -m bench
 
 .PHONY: fuzz

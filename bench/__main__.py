@@ -15,9 +15,18 @@ COMMANDS = (
     "linear_learner",
     "knn",
     "xgboost_job",
+    "factorization_machines",
+    "random_cut_forest",
+    "lda",
+    "ntm",
+    "ipinsights",
     "endpoint",
     "memory kmeans",
     "memory linear-learner",
+    "memory factorization-machines",
+    "memory randomcutforest",
+    "memory ntm",
+    "memory ipinsights",
     "startup",
 )
 

@@ -14,6 +14,7 @@ def over(cluster: Cluster) -> Combine | None:
 
     def combine(own: Gradients) -> Gradients:
         rows, entities = summed(cluster, own.rows, own.entities)
+        own.entities.fill(0)  # its memory is the next mini-batch's
         touched = np.flatnonzero(own.touched)
         touched, prefixes = summed(cluster, touched, own.prefixes[touched])
         own.prefixes[touched] = prefixes

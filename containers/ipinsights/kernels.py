@@ -295,7 +295,7 @@ def adam(
     """
     step, share, penalty = np.float32(rate), np.float32(scale), np.float32(decay)
     for index in range(len(rows)):
-        row, place = rows[index], places[index]
+        row, place = np.uint64(rows[index]), np.uint64(places[index])
         for column in range(values.shape[1]):
             slope = gradient[place, column] * share + penalty * values[row, column]
             gradient[place, column] = np.float32(0)

@@ -8,6 +8,8 @@ different entities there are, not on the rates of negatives.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,11 +25,12 @@ from containers.ipinsights.negatives import Negatives
 from containers.ipinsights.pairs import Addresses, Pairs
 from containers.ipinsights.rows import Int32, Rows
 from containers.ipinsights.tables import Table
-from containers.ipinsights.work import Work
+from containers.ipinsights.work import Memory, Partners, Work
 
 Float64 = NDArray[np.float64]
 
 _CHUNK = 1 << 21  # floats of a matrix that has a row for each observed pair
+_SETS = 4  # of addresses whose gradients are there at the same time
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class Learner:
         self.shape = shape
         self.settings = settings
         self._cores = cores
+        self._memory = Memory(shape.vector_dim)
         self._bounds = shape.bounds
         self._known = Rows()
         self._entities = Table(np.empty((0, shape.vector_dim), np.float32))
@@ -96,13 +100,13 @@ class Learner:
     # --- gradients ---
 
     def _gradients(self, pairs: Pairs, key: np.uint64) -> Gradients:
-        """The gradients of a mini-batch, whose prefixes' are a view of what `_apply` clears."""
+        """The gradients of a mini-batch. Entities' and prefixes' are in memory that `_apply` clears."""
         negatives = Negatives(key, len(pairs), self.shape.block_rows(len(pairs)))
         addresses = pairs.addresses[negatives.order]
         slots, places = self._places(self.shape.rows(pairs.entities[negatives.order]))
         gradients = Gradients(
             self._known.rows(slots),
-            np.zeros((len(slots), self.shape.vector_dim), np.float32),
+            self._memory.matrix("gradient", len(slots)),
             self._prefix_gradient,
             self._touched,
             np.zeros_like(self._layers.values),
@@ -134,33 +138,31 @@ class Learner:
         gradients: Gradients,
     ) -> None:
         """Adds the gradients of a part of the mini-batch."""
-        table, layers = self._entities.values, self._layers.values
-        work = Work(self.shape, table, slots, layers, self._cores, negatives, part)
-        work.begin()
-        work.run(self._prefixes.values, addresses, 1, self.settings.shuffled_negatives)
-        self._add_prefixes(addresses, work.prefixes)
-        for rate in range(self.settings.random_negatives):
-            addresses = negatives.addresses(rate, part)
-            work.run(self._prefixes.values, addresses, 0, 0)
-            self._add_prefixes(addresses, work.prefixes)
-        work.end()
-        owners = self._cores.threads
-        self._cores.map(
-            lambda owner: kernels.add_rows(gradients.entities, places, work.entities, owner, owners),
-            range(owners),
+        tables = self._entities.values, self._prefixes.values, self._layers.values
+        work = Work(self.shape, tables, slots, self._cores, self._memory, negatives, part)
+        observed = Partners(addresses, 1, self.settings.shuffled_negatives)
+        random = (
+            Partners(negatives.addresses(rate, part), 0) for rate in range(self.settings.random_negatives)
         )
+        waiting = itertools.chain([observed], random)
+        while sets := list(itertools.islice(waiting, _SETS)):
+            work.run(sets)
+            shown = np.concatenate([each.addresses for each in sets])
+            slopes = work.prefixes.reshape(len(shown), self.shape.vector_dim)
+            self._by_owner(
+                functools.partial(
+                    kernels.add_prefixes, self._prefix_gradient, self._touched, self._bounds, shown, slopes
+                )
+            )
+        self._by_owner(functools.partial(kernels.add_rows, gradients.entities, places, work.entities))
         for lane in work.lanes:
             gradients.layers += lane.layers
             gradients.sums[:3] += lane.sums
 
-    def _add_prefixes(self, addresses: Addresses, parts: Float32) -> None:
+    def _by_owner(self, add: Callable[[int, int], None]) -> None:
+        """Calls ``add`` with every thread's number and how many there are."""
         owners = self._cores.threads
-        self._cores.map(
-            lambda owner: kernels.add_prefixes(
-                self._prefix_gradient, self._touched, self._bounds, addresses, parts, owner, owners
-            ),
-            range(owners),
-        )
+        self._cores.map(lambda owner: add(owner, owners), range(owners))
 
     # --- Adam ---
 
@@ -172,27 +174,26 @@ class Learner:
         weights = np.arange(count, dtype=np.int32)
         biases = np.arange(count, len(gradients.layers), dtype=np.int32)
         touched = np.flatnonzero(gradients.touched).astype(np.int32)
-        decay, pairs = self.settings.weight_decay, gradients.sums[3]
-        self._adam(self._entities, slots, gradients.entities, places, decay, pairs)
-        self._adam(self._prefixes, touched, gradients.prefixes, touched, decay, pairs)
-        self._adam(self._layers, weights, gradients.layers, weights, decay, pairs)
-        # As in MXNet, biases are not drawn to 0.
-        self._adam(self._layers, biases, gradients.layers, biases, 0.0, pairs)
-        gradients.touched[:] = 0
-
-    def _adam(
-        self, table: Table, rows: Int32, gradient: Float32, places: Int32, decay: float, pairs: float
-    ) -> None:
-        if not len(rows):
-            return
+        decay = self.settings.weight_decay
         rate = adam_rate(self._steps, self.settings.learning_rate)
-        values, means, squares = table.all
-        self._cores.map(
-            lambda part: kernels.adam(
-                values, means, squares, rows[part], gradient, places[part], rate, 1.0 / pairs, decay
-            ),
-            self._cores.parts(len(rows)),
+        scale = 1.0 / gradients.sums[3]
+        steps = (
+            (self._entities, slots, gradients.entities, places, decay),
+            (self._prefixes, touched, gradients.prefixes, touched, decay),
+            (self._layers, weights, gradients.layers, weights, decay),
+            # As in MXNet, biases are not drawn to 0.
+            (self._layers, biases, gradients.layers, biases, 0.0),
         )
+        work = [
+            functools.partial(
+                kernels.adam, *table.all, rows[part], gradient, places[part], rate, scale, penalty
+            )
+            for table, rows, gradient, places, penalty in steps
+            if len(rows)
+            for part in self._cores.parts(len(rows))
+        ]
+        self._cores.map(lambda step: step(), work)
+        gradients.touched[:] = 0
 
 
 def adam_rate(step: int, learning_rate: float) -> float:

@@ -22,9 +22,10 @@ class Table:
         return self._arrays[0][: self._count]
 
     @property
-    def all(self) -> list[Float32]:
+    def all(self) -> tuple[Float32, Float32, Float32]:
         """Values, means and squares; views, until more are appended."""
-        return [array[: self._count] for array in self._arrays]
+        values, means, squares = (array[: self._count] for array in self._arrays)
+        return values, means, squares
 
     def append(self, values: Float32) -> None:
         """Adds rows with moments of 0. No view may be in use: memory grows where it is, if it can."""

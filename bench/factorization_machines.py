@@ -17,9 +17,11 @@ take turns; times are the least of ``--repetitions``, but myFM's, which runs onc
 from __future__ import annotations
 
 import argparse
+import io
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 
 import numpy as np
@@ -209,14 +211,15 @@ def sampled(data: Data, limit: float) -> Clock:
         return clock.look(scores) or clock.seconds > limit, ""
 
     kind = myfm.MyFMGibbsRegressor if data.kind == "regressor" else myfm.MyFMGibbsClassifier
-    kind(rank=FACTORS, random_seed=0).fit(
-        features,
-        data.labels,
-        n_iter=1000,
-        n_kept_samples=1,
-        callback=look,
-        group_shapes=[USERS, ITEMS],
-    )
+    with redirect_stderr(io.StringIO()):  # a bar of progress
+        kind(rank=FACTORS, random_seed=0).fit(
+            features,
+            data.labels,
+            n_iter=1000,
+            n_kept_samples=1,
+            callback=look,
+            group_shapes=[USERS, ITEMS],
+        )
     return clock
 
 

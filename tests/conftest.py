@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,12 @@ from typing import Any
 import pytest
 
 BIN = Path(sys.executable).parent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -95,6 +102,21 @@ class TrainingJob:
             process.kill()
         return Finished(process.returncode, log, self.root)
 
+    def run_with(self, *others: TrainingJob, timeout: float = 120) -> list[Finished]:
+        """Trains this and other jobs as hosts of one; how each ended."""
+        jobs = [self, *others]
+        names, port = [f"127.0.0.{number}" for number in range(1, len(jobs) + 1)], str(free_port())
+        for name, job in zip(names, jobs, strict=True):
+            job.resources = {"current_host": name, "hosts": names}
+            job.environment["ALGODOCK_CLUSTER_PORT"] = port
+        processes = [job.start() for job in jobs]
+        with ThreadPoolExecutor(len(jobs)) as readers:
+            logs = list(readers.map(lambda process: process.communicate(timeout=timeout)[0], processes))
+        return [
+            Finished(process.returncode, log, job.root)
+            for process, log, job in zip(processes, logs, jobs, strict=True)
+        ]
+
     def _feed(self, name: str, content: bytes, process: subprocess.Popen[str]) -> None:
         epoch = 0
         while process.poll() is None:
@@ -166,9 +188,7 @@ class Endpoint:
     """The real `serve` on a free port."""
 
     def __init__(self, algorithm: str, root: Path, environment: dict[str, str] | None = None) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.process = subprocess.Popen(
             [BIN / "serve"],
             env={

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import socket
 import sys
 import time
 import zipfile
@@ -186,20 +185,13 @@ def test_a_million_features_and_more(training_job):
 
 
 def two_hosts(training_job, data: list[bytes | None], distribution: str, **values: object):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    hosts, started = ["127.0.0.1", "127.0.0.2"], []
-    for number, host in enumerate(hosts):
+    jobs = []
+    for content in data:
         job = training_job("factorization-machines", **{**JOB, **FAST, **values})
-        job.resources = {"current_host": host, "hosts": hosts}
-        job.environment["ALGODOCK_CLUSTER_PORT"] = port
-        content = data[number]
         job.channel("train", {} if content is None else content, distribution=distribution)
         job.channel("test", records(TEST))
-        started.append((job, job.start()))
-    logs = [process.communicate(timeout=120)[0] for _, process in started]
-    return started, logs
+        jobs.append(job)
+    return jobs[0].run_with(jobs[1])
 
 
 @pytest.mark.parametrize("case", ["replicated", "dense", "the first has none"])
@@ -210,11 +202,13 @@ def test_two_hosts_learn_as_one(training_job, learned, case):
         "the first has none": [None, records(TRAIN)],
     }[case]
     distribution, batch = ("ShardedByS3Key", 100) if parts[0] is None else ("FullyReplicated", 50)
-    started, logs = two_hosts(training_job, parts, distribution, mini_batch_size=batch, epochs=3)
-    assert [process.returncode for _, process in started] == [0, 0], logs
-    second = started[1][0].root / "model"
-    assert not second.exists() or not list(second.iterdir())
-    with zipfile.ZipFile(started[0][0].root / "model" / "model_algo-1") as archive:
+    first, second = (
+        one.succeeded()
+        for one in two_hosts(training_job, parts, distribution, mini_batch_size=batch, epochs=3)
+    )
+    assert not second.model.exists() or not list(second.model.iterdir())
+    logs = [first.log, second.log]
+    with zipfile.ZipFile(first.model / "model_algo-1") as archive:
         found = ndarray.load(archive.read("params"))
     # Mini-batches of both hosts together are those of one host.
     alone = learned(ROWS[TRAIN], ODD[TRAIN], sparse=case != "dense", **JOB, **FAST, epochs=3)
@@ -232,10 +226,9 @@ def test_two_hosts_learn_as_one(training_job, learned, case):
 
 
 def test_two_hosts_without_rows_both_say_so(training_job):
-    started, logs = two_hosts(training_job, [None, None], "ShardedByS3Key")
-    assert [process.returncode for _, process in started] == [1, 1], logs
-    for job, _ in started:
-        assert "channel train has no rows" in (job.root / "output/failure").read_text()
+    for one in two_hosts(training_job, [None, None], "ShardedByS3Key"):
+        assert one.code == 1, one.log
+        assert "channel train has no rows" in one.failure
 
 
 # --- mistakes and stops ---

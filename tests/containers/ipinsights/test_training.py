@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import re
 import signal
-import socket
 from pathlib import Path
 
 import numpy as np
@@ -166,20 +165,13 @@ def test_a_gigantic_table(training_job):
 
 
 def two_hosts(training_job, data: list[bytes | None], distribution: str, **more: object):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    hosts, started = ["127.0.0.1", "127.0.0.2"], []
-    for number, host in enumerate(hosts):
+    jobs = []
+    for content in data:
         job = training_job("ipinsights", **{**JOB, "mini_batch_size": 500, "epochs": 5, **more})
-        job.resources = {"current_host": host, "hosts": hosts}
-        job.environment["ALGODOCK_CLUSTER_PORT"] = port
-        content = data[number]
         job.channel("train", {} if content is None else content, distribution=distribution)
         job.channel("validation", TEST)
-        started.append((job, job.start()))
-    logs = [process.communicate(timeout=120)[0] for _, process in started]
-    return started, logs
+        jobs.append(job)
+    return jobs[0].run_with(jobs[1])
 
 
 @pytest.mark.parametrize("case", ["sharded", "replicated", "the first has none"])
@@ -190,11 +182,10 @@ def test_two_hosts_are_as_good_as_one(training_job, case):
         "the first has none": [None, TRAIN],
     }
     distribution = "FullyReplicated" if case == "replicated" else "ShardedByS3Key"
-    started, logs = two_hosts(training_job, parts[case], distribution)
-    assert [process.returncode for _, process in started] == [0, 0], logs
-    second = started[1][0].root / "model"
-    assert not second.exists() or not list(second.iterdir())
-    assert held_out_area(artifact.read(started[0][0].root / "model")) > 0.78
+    first, second = (one.succeeded() for one in two_hosts(training_job, parts[case], distribution))
+    assert not second.model.exists() or not list(second.model.iterdir())
+    logs = [first.log, second.log]
+    assert held_out_area(artifact.read(first.model)) > 0.78
     for name in ("validation:discriminator_auc", "train:binary_classification_cross_entropy:epoch"):
         assert values(logs[0], name) == values(logs[1], name)
         assert len(values(logs[0], name)) == 5
@@ -203,10 +194,9 @@ def test_two_hosts_are_as_good_as_one(training_job, case):
 
 
 def test_a_mistake_of_one_host_stops_both(training_job):
-    started, logs = two_hosts(training_job, [FEW, FEW + b"a,b\n"], "ShardedByS3Key")
-    assert [process.returncode for _, process in started] == [1, 1], logs
-    for job, _ in started:
-        assert "line 601 of channel train, file data holds 'b'" in (job.root / "output/failure").read_text()
+    for one in two_hosts(training_job, [FEW, FEW + b"a,b\n"], "ShardedByS3Key"):
+        assert one.code == 1, one.log
+        assert "line 601 of channel train, file data holds 'b'" in one.failure
 
 
 # --- mistakes and stops ---

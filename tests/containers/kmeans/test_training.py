@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import socket
 import time
 
 import numpy as np
@@ -151,20 +150,13 @@ def test_equal_rows_are_one_center_often(training_job):
 
 
 def two_hosts(training_job, data: list[bytes | None], distribution: str, **values: object):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    hosts, started = ["127.0.0.1", "127.0.0.2"], []
-    for number, host in enumerate(hosts):
+    jobs = []
+    for content in data:
         job = training_job("kmeans", **JOB, mini_batch_size=300, eval_metrics="[msd, ssd]", **values)
-        job.resources = {"current_host": host, "hosts": hosts}
-        job.environment["ALGODOCK_CLUSTER_PORT"] = port
-        content = data[number]
         job.channel("train", {} if content is None else content, distribution=distribution)
         job.channel("test", records(TEST))
-        started.append((job, job.start()))
-    logs = [process.communicate(timeout=120)[0] for _, process in started]
-    return started, logs
+        jobs.append(job)
+    return jobs[0].run_with(jobs[1])
 
 
 @pytest.mark.parametrize("case", ["sharded", "replicated", "one has none", "the first has none"])
@@ -176,11 +168,10 @@ def test_two_hosts_are_as_good_as_one(training_job, case):
         "the first has none": [None, records(TRAIN)],
     }
     distribution = "FullyReplicated" if case == "replicated" else "ShardedByS3Key"
-    started, logs = two_hosts(training_job, parts[case], distribution, epochs=2)
-    assert [process.returncode for _, process in started] == [0, 0], logs
-    second = started[1][0].root / "model"
-    assert not second.exists() or not list(second.iterdir())
-    (array,) = ndarray.load(started[0][0].root / "model" / "model_algo-1")
+    first, second = (one.succeeded() for one in two_hosts(training_job, parts[case], distribution, epochs=2))
+    assert not second.model.exists() or not list(second.model.iterdir())
+    logs = [first.log, second.log]
+    (array,) = ndarray.load(first.model / "model_algo-1")
     peer = KMeans(10, n_init=10, random_state=0).fit(TRAIN)
     assert distance(TRAIN, array) < 1.06 * peer.inertia_ / len(TRAIN)
     rows = [int(re.findall(r"processed a total of (\d+) examples", log)[0]) for log in logs]
@@ -191,10 +182,9 @@ def test_two_hosts_are_as_good_as_one(training_job, case):
 
 
 def test_two_hosts_with_too_few_rows_both_say_so(training_job):
-    started, logs = two_hosts(training_job, [records(TRAIN[:4]), None], "ShardedByS3Key")
-    assert [process.returncode for _, process in started] == [1, 1], logs
-    for job, _ in started:
-        assert "channel train has 4 rows, fewer than k=10" in (job.root / "output/failure").read_text()
+    for one in two_hosts(training_job, [records(TRAIN[:4]), None], "ShardedByS3Key"):
+        assert one.code == 1, one.log
+        assert "channel train has 4 rows, fewer than k=10" in one.failure
 
 
 # --- mistakes and stops ---

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import socket
 import time
 import zipfile
 from pathlib import Path
@@ -293,29 +292,21 @@ def test_bars_are_found_again():
 
 
 def two_hosts(ntm, data: list[bytes | None], distribution: str, **values: object):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    hosts, started = ["127.0.0.1", "127.0.0.2"], []
-    for number, host in enumerate(hosts):
+    jobs = []
+    for content in data:
         job = ntm(**values)
-        job.resources = {"current_host": host, "hosts": hosts}
-        job.environment["ALGODOCK_CLUSTER_PORT"] = port
-        content = data[number]
         job.channel("train", {} if content is None else content, distribution=distribution)
         job.channel("validation", records(FEW[:50]))
         words = "\n".join(WORDS[word] for word in COMMON)
         job.channel("auxiliary", {"vocab.txt": words.encode()}, "text/plain")
-        started.append((job, job.start()))
-    logs = [process.communicate(timeout=120)[0] for _, process in started]
-    assert [process.returncode for _, process in started] == [0, 0], logs
-    first, second = (
-        (job.root / "model" / f"model_algo-{n}").read_bytes() for n, (job, _) in enumerate(started, 1)
-    )
+        jobs.append(job)
+    ended = [one.succeeded() for one in jobs[0].run_with(jobs[1])]
+    logs = [one.log for one in ended]
+    first, second = ((one.model / f"model_algo-{n}").read_bytes() for n, one in enumerate(ended, 1))
     assert first == second
     assert metric(logs[0], "validation:total_loss") == metric(logs[1], "validation:total_loss")
     assert metric(logs[0], "wetc") == metric(logs[1], "wetc")
-    return logs, SimpleNamespace(model=started[0][0].root / "model")
+    return logs, ended[0]
 
 
 def test_two_hosts_share_replicated_documents(ntm):

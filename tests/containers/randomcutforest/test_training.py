@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import threading
 import time
 
@@ -171,20 +170,13 @@ def test_only_the_metrics_asked_for(training_job):
 
 
 def two_hosts(training_job, data: list[bytes | None], distribution: str, **values: object):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    hosts, started = ["127.0.0.1", "127.0.0.2"], []
-    for number, host in enumerate(hosts):
+    jobs = []
+    for content in data:
         job = training_job("randomcutforest", **{**JOB, **values})
-        job.resources = {"current_host": host, "hosts": hosts}
-        job.environment["ALGODOCK_CLUSTER_PORT"] = port
-        content = data[number]
         job.channel("train", {} if content is None else content, distribution=distribution)
         job.channel("test", records(TEST, LABELS))
-        started.append((job, job.start()))
-    logs = [process.communicate(timeout=120)[0] for _, process in started]
-    return started, logs
+        jobs.append(job)
+    return jobs[0].run_with(jobs[1])
 
 
 @pytest.mark.parametrize("case", ["sharded", "replicated", "the first has none"])
@@ -197,11 +189,12 @@ def test_two_hosts_make_one_forest(training_job, case):
     }
     distribution = "FullyReplicated" if case == "replicated" else "ShardedByS3Key"
     # Fewer rows are asked for than the hosts have, so that shards of unlike size must be drawn from alike.
-    started, logs = two_hosts(training_job, parts[case], distribution, num_samples_per_tree=16)
-    assert [process.returncode for _, process in started] == [0, 0], logs
-    second = started[1][0].root / "model"
-    assert not second.exists() or not list(second.iterdir())
-    arrays = ndarray.load(started[0][0].root / "model" / "model_algo-1")
+    first, second = (
+        one.succeeded() for one in two_hosts(training_job, parts[case], distribution, num_samples_per_tree=16)
+    )
+    assert not second.model.exists() or not list(second.model.iterdir())
+    logs = [first.log, second.log]
+    arrays = ndarray.load(first.model / "model_algo-1")
     numbers = arrays["points"][:, 0]
     assert len(set(numbers.tolist())) == 800 == arrays["counts"].sum()
     # A quarter of the rows are below 1000: 200 of 800, with a standard deviation of 11.
@@ -214,10 +207,9 @@ def test_two_hosts_make_one_forest(training_job, case):
 
 
 def test_two_hosts_with_too_few_rows_both_say_so(training_job):
-    started, logs = two_hosts(training_job, [records(TRAIN[:40]), None], "ShardedByS3Key")
-    assert [process.returncode for _, process in started] == [1, 1], logs
-    for job, _ in started:
-        text = (job.root / "output/failure").read_text()
+    for one in two_hosts(training_job, [records(TRAIN[:40]), None], "ShardedByS3Key"):
+        assert one.code == 1, one.log
+        text = one.failure
         assert "channel train has 40 rows, fewer than num_trees=50; accepted: at least a row" in text
 
 

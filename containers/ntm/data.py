@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from common import finite
-from common.batches import CSR, Batch, Features, Int64, recut, stack, to_csr
+from common.batches import CSR, Batch, Features, recut, stack, to_csr
 from common.channels import Channel
 from common.failures import ClientError
 from common.metrics import log
@@ -54,12 +54,12 @@ class Corpus:
             order = self._generator.permutation(order)
             order = order[self._chosen(len(order))]
         for start in range(0, len(order), self.batch_size):
-            yield take(self._kept, order[start : start + self.batch_size])
+            yield self._kept.take(order[start : start + self.batch_size])
 
     def _drawn(self) -> Iterator[CSR]:
         for documents in self._read():
             if self.share < 1:
-                yield take(documents, np.flatnonzero(self._chosen(len(documents))))
+                yield documents.take(np.flatnonzero(self._chosen(len(documents))))
             else:
                 yield documents
 
@@ -78,7 +78,8 @@ class Corpus:
             empty += len(batch) - len(documents)
             if keeping is not None:
                 size += documents.values.nbytes + documents.indices.nbytes + documents.indptr.nbytes
-                keeping = [*keeping, documents] if size <= self._keep else None
+                keeping.append(documents)
+                keeping = keeping if size <= self._keep else None
             yield documents
         if empty and not self._empty:
             log.warning("%d documents of channel %s have no words: left out", empty, self.channel.name)
@@ -99,7 +100,7 @@ class Corpus:
             )
         documents = replace(documents, shape=(len(documents), self.vocabulary))
         full = lengths(documents) > 0
-        return documents if full.all() else take(documents, np.flatnonzero(full))
+        return documents if full.all() else documents.take(np.flatnonzero(full))
 
 
 def counted(features: Features) -> CSR:
@@ -111,15 +112,6 @@ def lengths(documents: CSR) -> np.ndarray:
     """How many words each document has: (documents,) float64."""
     rows = np.repeat(np.arange(len(documents)), np.diff(documents.indptr))
     return np.bincount(rows, documents.values, len(documents))
-
-
-def take(documents: CSR, rows: Int64) -> CSR:
-    """The chosen documents, in the order of ``rows``."""
-    counts = np.diff(documents.indptr)[rows]
-    indptr = np.zeros(len(rows) + 1, np.int64)
-    np.cumsum(counts, out=indptr[1:])
-    chosen = np.repeat(documents.indptr[:-1][rows] - indptr[:-1], counts) + np.arange(indptr[-1])
-    return CSR(documents.values[chosen], documents.indices[chosen], indptr, (len(rows), documents.shape[1]))
 
 
 def _join(parts: Sequence[CSR]) -> CSR:

@@ -6,7 +6,15 @@ import json
 
 import pytest
 
+from common import manifest
+
 pytestmark = [pytest.mark.images, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(autouse=True)
+def _several_hosts(algorithm: str) -> None:
+    if not manifest.load(algorithm).training.multi_host:
+        pytest.skip("it trains on one host")
 
 
 def codes(run, compose) -> list[int]:

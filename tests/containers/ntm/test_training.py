@@ -22,7 +22,7 @@ from common.failures import ClientError
 from common.formats import encode_batch, ndarray
 from common.job import ChannelConfig, Hosts
 from containers.ntm import auxiliary, predict, topics, train
-from containers.ntm.data import Corpus, take
+from containers.ntm.data import Corpus
 from containers.ntm.engine import Engine
 from containers.ntm.export import model_of
 from containers.ntm.hyperparameters import DECLARATION
@@ -45,7 +45,7 @@ def speeches() -> tuple[CSR, list[str], list[str]]:
         )
         labels = [str(label) for label in data["labels"]]
     order = np.random.default_rng(0).permutation(len(rows))
-    return take(rows, order), [labels[row] for row in order], words
+    return rows.take(order), [labels[row] for row in order], words
 
 
 SPEECHES, _, WORDS = speeches()

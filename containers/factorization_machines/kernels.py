@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from common.batches import Float32, Int64
 from common.compiled import compiled
-from containers.factorization_machines.prefetching import prefetch_row
+from common.prefetching import prefetch_row
 
 Float64 = NDArray[np.float64]
 

@@ -13,9 +13,13 @@ from typing import Any
 import numpy as np
 
 from common.compiled import compiled
+from common.prefetching import prefetch_row
 
 # Sums of products in several lanes at once.
 _summing = functools.partial(compiled, fastmath=("reassoc", "contract"))
+
+# How many rows ahead of the one at hand memory is asked for.
+_AHEAD = 8
 
 # --- a counter to random bits ---
 
@@ -163,6 +167,9 @@ def gather_prefixes(table: Any, bounds: Any, addresses: Any, out: Any) -> None:
     ``bounds`` (int64, 5) are the columns of ``out`` where those of 8, 16, 24 and 32 bits begin and end.
     """
     for row in range(len(addresses)):
+        if row + _AHEAD < len(addresses):
+            for part in range(1, 4):
+                prefetch_row(table, prefix_row(addresses[row + _AHEAD], part + 1))
         for part in range(4):
             source = np.uint64(prefix_row(addresses[row], part + 1))
             start = np.uint64(bounds[part])
@@ -179,6 +186,9 @@ def add_prefixes(
     ``touched`` (uint8) becomes 1 for these rows.
     """
     for row in range(len(addresses)):
+        if row + _AHEAD < len(addresses):
+            for part in range(1, 4):
+                prefetch_row(gradient, prefix_row(addresses[row + _AHEAD], part + 1))
         for part in range(4):
             target = np.uint64(prefix_row(addresses[row], part + 1))
             if target % np.uint64(owners) == np.uint64(owner):
@@ -192,6 +202,8 @@ def add_prefixes(
 def gather(table: Any, rows: Any, out: Any) -> None:
     """Copies the ``rows`` (int32) of (t, d) ``table`` to (n, d) ``out``."""
     for place in range(len(rows)):
+        if place + _AHEAD < len(rows):
+            prefetch_row(table, rows[place + _AHEAD])
         row = rows[place]
         for column in range(out.shape[1]):
             out[place, column] = table[row, column]
@@ -295,6 +307,12 @@ def adam(
     """
     step, share, penalty = np.float32(rate), np.float32(scale), np.float32(decay)
     for index in range(len(rows)):
+        if index + _AHEAD < len(rows):
+            following = rows[index + _AHEAD]
+            prefetch_row(values, following)
+            prefetch_row(means, following)
+            prefetch_row(squares, following)
+            prefetch_row(gradient, places[index + _AHEAD])
         row, place = np.uint64(rows[index]), np.uint64(places[index])
         for column in range(values.shape[1]):
             slope = gradient[place, column] * share + penalty * values[row, column]

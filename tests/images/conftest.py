@@ -75,6 +75,13 @@ def documents(count: int = BATCH, seed: int = 0) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
 
+def document_records(count: int = BATCH, seed: int = 0) -> bytes:
+    """The same as RecordIO records."""
+    return encode_batch(
+        Batch(np.loadtxt(documents(count, seed).splitlines(), np.float32, delimiter=",", ndmin=2))
+    )
+
+
 def pairs(count: int = BATCH, seed: int = 0) -> bytes:
     """CSV rows of three accounts, each with addresses of its own."""
     source = random.Random(seed)
@@ -162,8 +169,8 @@ CASES = {
     "lda": Case(
         {"feature_dim": FEATURES, "num_topics": 2, "mini_batch_size": BATCH},
         {"num_topics": 0},
-        documents,
-        UNLABELLED,
+        document_records,  # CSV isn't piped
+        "application/x-recordio-protobuf",
         documents,
     ),
     "ntm": Case(
@@ -328,6 +335,7 @@ class Job:
     start: Callable[..., Container]
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     channels: dict[str, dict[str, str]] = field(default_factory=dict)
+    fed: int = 0  # bytes that an endless Pipe has taken
 
     def lay_out(self, case: Case, mode: str = "File", **hyperparameters: Any) -> Job:
         """Writes what SageMaker's agent would: the config files, and a File channel's data."""
@@ -363,6 +371,7 @@ class Job:
                 while endless:
                     time.sleep(0.01)
                     fifo.write(data)
+                    self.fed += len(data)
             path.unlink()
 
     @property

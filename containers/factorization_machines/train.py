@@ -47,9 +47,10 @@ def _learn(run: Run, cores: Cores) -> Machine | None:
                 engine = _engine(run, cores, first)
             batches = chain([] if first is None else [first], batches)
         with run.metrics.timed("update.time"):
-            sums, rows, number = _epoch(run, engine, batches, epoch)
-        if not sums[0]:
-            break
+            found, rows, number = _epoch(run, engine, batches, epoch)
+        if not found[0]:
+            break  # a stop before the epoch's first row takes nothing from the epochs before
+        sums = found
         _tell(run, "train", sums, epoch=epoch)
         run.metrics.add("epochs", 1)
         run.metrics.flush()

@@ -294,6 +294,26 @@ def test_a_stop_keeps_what_was_learnt(training_job):
     assert "train binary_f_1.000 <score>=" in log
 
 
+def test_a_stop_before_an_epochs_first_row_keeps_the_epochs_before(monkeypatch):
+    set_up_logging(stream=sys.stdout)
+    passes = iter([[Batch(to_csr(ROWS[TRAIN]), ODD[TRAIN])], []])
+    monkeypatch.setattr(train.data, "epoch", lambda run, name, share: iter(next(passes)))
+    run = SimpleNamespace(
+        hyperparameters=DECLARATION.resolve({**JOB, "epochs": 3}),
+        metrics=Metrics("factorization-machines", "algo-1"),
+        cluster=Cluster(Hosts()),
+        device="cpu",
+        devices=("cpu",),
+        seed=0,
+        epochs=range,
+        stop=SimpleNamespace(requested=True),
+    )
+    with Cores(1) as cores:
+        machine = train._learn(run, cores)
+    assert machine is not None
+    assert machine.shape == (64, 16)
+
+
 # --- GPUs ---
 
 

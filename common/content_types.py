@@ -14,6 +14,7 @@ JSON_LINES = "application/jsonlines"
 RECORDIO_PROTOBUF = "application/x-recordio-protobuf"
 LIBSVM = "text/libsvm"
 PARQUET = "application/x-parquet"
+TEXT = "text/plain"
 
 # Other spellings that AWS's images take for the same format.
 SYNONYMS = {

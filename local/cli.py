@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,6 +107,13 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         default=[],
         metavar="[CHANNEL=]TYPE",
         help="of all channels or of one, such as 'text/csv;label_size=0'; default: by the files' ending",
+    )
+    parser.add_argument(
+        "--attributes",
+        action="append",
+        default=[],
+        metavar="[CHANNEL=]NAME,NAME",
+        help="of an augmented manifest (all channels or one), in the order in which they are streamed",
     )
     parser.add_argument(
         "--hyperparameter", "-p", action="append", default=[], metavar="NAME=VALUE", help="may be repeated"
@@ -258,12 +265,22 @@ def _channels(chosen: argparse.Namespace, algorithm: Manifest) -> list[ChannelSo
     places.update(_pairs("--channel", chosen.channel))
     if not places:
         raise ClientError(f"no data is given; {algorithm.name} needs --train DATA")
-    types: dict[str, str] = {}
-    for written in chosen.content_type:
+    types = _of_channels(chosen.content_type, places)
+    attributes = _of_channels(chosen.attributes, places)
+    return [
+        ChannelSource(name, place, types.get(name), tuple(filter(None, attributes.get(name, "").split(","))))
+        for name, place in places.items()
+    ]
+
+
+def _of_channels(options: Sequence[str], places: Mapping[str, str]) -> dict[str, str]:
+    """What was written for each channel, as ``CHANNEL=...`` for one or without a name for all."""
+    found: dict[str, str] = {}
+    for written in options:
         name, equals, rest = written.partition("=")
         # 'text/csv;label_size=0' has an equals sign too, but no channel's name before it.
-        types.update({name: rest} if equals and name in places else dict.fromkeys(places, written))
-    return [ChannelSource(name, place, types.get(name)) for name, place in places.items()]
+        found.update({name: rest} if equals and name in places else dict.fromkeys(places, written))
+    return found
 
 
 def _pairs(option: str, written: Sequence[str]) -> dict[str, str]:

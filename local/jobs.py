@@ -17,6 +17,8 @@ from common.failures import ClientError, one_of
 from common.job import INPUT_MODES, written
 from common.manifest import Manifest
 from local import storage
+from local.feeder import Source
+from local.manifests import AugmentedManifest
 
 CONTENT_TYPES = {
     ".csv": content_types.CSV,
@@ -27,6 +29,7 @@ CONTENT_TYPES = {
     ".parquet": content_types.PARQUET,
     ".jsonl": content_types.JSON_LINES,
     ".json": content_types.JSON,
+    ".txt": content_types.TEXT,
 }
 
 
@@ -46,6 +49,7 @@ class ChannelSource:
     name: str
     uri: str
     content_type: str | None = None
+    attributes: tuple[str, ...] = ()  # of an augmented manifest, in order
 
 
 @dataclass(frozen=True)
@@ -72,11 +76,11 @@ class JobSpec:
 
 @dataclass(frozen=True)
 class Host:
-    """One host's /opt/ml, and the files that each Pipe channel streams."""
+    """One host's /opt/ml, and what each Pipe channel streams."""
 
     name: str
     root: Path
-    streams: Mapping[str, Sequence[Path]]
+    streams: Mapping[str, Sequence[Source]]
 
 
 def lay_out(spec: JobSpec, names: Sequence[str]) -> list[Host]:
@@ -91,24 +95,29 @@ def _host(spec: JobSpec, names: Sequence[str], rank: int, sources: Mapping[str, 
     config, data = root / "input" / "config", root / "input" / "data"
     for folder in (config, data, root / "model", root / "output" / "data", root / "checkpoints"):
         folder.mkdir(parents=True)
-    channels, streams = {}, {}
+    channels: dict[str, dict[str, str]] = {}
+    streams: dict[str, Sequence[Source]] = {}
     for channel in spec.channels:
         source = sources[channel.name]
         files = _files(source)
         if not files:
             raise ClientError(f"channel {channel.name}: no file at {channel.uri}")
         mode, distribution = _possible(spec, channel.name)
+        if channel.attributes:
+            mode = "Pipe"  # the only mode in which the platform reads a manifest's lines
         if distribution == "ShardedByS3Key":
             files = files[rank :: spec.host_count]
         channels[channel.name] = {
             "TrainingInputMode": mode,
             "S3DistributionType": distribution,
-            "RecordWrapperType": "None",
+            "RecordWrapperType": "RecordIO" if channel.attributes else "None",
         }
-        content_type = channel.content_type or content_type_of(source)
+        content_type = channel.content_type or _told_by_ending(spec, channel.name, source)
         if content_type:
             channels[channel.name]["ContentType"] = content_type
-        if mode == "Pipe":
+        if channel.attributes:
+            streams[channel.name] = [AugmentedManifest(file, channel.attributes) for file in files]
+        elif mode == "Pipe":
             streams[channel.name] = files
         else:
             _link(source, files, data / channel.name)
@@ -139,6 +148,13 @@ def _possible(spec: JobSpec, channel: str) -> tuple[str, str]:
         mode = mode if mode in described.input_modes else described.input_modes[0]
         distribution = distribution if distribution in described.distributions else described.distributions[0]
     return mode, distribution
+
+
+def _told_by_ending(spec: JobSpec, channel: str, source: Path) -> str | None:
+    """The content type by the files' ending, where the channel takes it: a .csv may hold plain sentences."""
+    accepted = {content_types.parse(name).name for name in spec.manifest.channel(channel).content_types}
+    found = content_type_of(source)
+    return found if found in accepted else None
 
 
 def _files(source: Path) -> list[Path]:

@@ -29,6 +29,20 @@ def local_copy(uri: str, scratch: Path) -> Path:
     return path.resolve()
 
 
+def contents(uri: str, base: Path) -> bytes:
+    """The bytes of one object or file, whose path may be relative to ``base``.
+
+    Raises ClientError when it can't be read.
+    """
+    if is_s3(uri):
+        return _download_one(uri)
+    path = base / Path(uri.removeprefix("file://")).expanduser()
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ClientError(f"{uri} can't be read: {error.strerror}") from None
+
+
 def upload(folder: Path, names: list[Path], uri: str) -> None:
     """Copies the files ``names`` of ``folder`` below the s3:// address ``uri``."""
     bucket, prefix = _parts(uri)
@@ -51,6 +65,18 @@ def _parts(uri: str) -> tuple[str, str]:
     if not split.netloc:
         raise ClientError(f"{uri} names no bucket; accepted: s3://bucket/prefix")
     return split.netloc, split.path.lstrip("/")
+
+
+def _download_one(uri: str) -> bytes:
+    from botocore.exceptions import BotoCoreError
+    from botocore.exceptions import ClientError as ServiceError
+
+    bucket, key = _parts(uri)
+    try:
+        body: bytes = _client().get_object(Bucket=bucket, Key=key)["Body"].read()
+    except (BotoCoreError, ServiceError) as error:
+        raise ClientError(f"{uri} can't be read: {error}") from None
+    return body
 
 
 def _download(uri: str, folder: Path) -> Path:

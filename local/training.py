@@ -35,9 +35,9 @@ def train(spec: JobSpec, runtime: Runtime, screen: IO[str]) -> int:
     with ExitStack() as stack:
         stack.callback(runtime.close)
         for host in hosts:
-            for channel, files in host.streams.items():
+            for channel, sources in host.streams.items():
                 stack.enter_context(
-                    Feeder(host.root / "input" / "data", channel, list(files), on_failure=give_up)
+                    Feeder(host.root / "input" / "data", channel, sources, on_failure=give_up)
                 )
         running += runtime.start(spec.manifest, hosts, spec.environment)
         code = watch(running, spec.output / "train.log", screen)

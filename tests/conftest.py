@@ -48,12 +48,13 @@ class TrainingJob:
         content_type: str | None = None,
         mode: str = "File",
         distribution: str = "FullyReplicated",
+        wrapper: str = "None",
     ) -> TrainingJob:
         """Adds a channel: one file's bytes, or several files by name; a Pipe is fed anew each epoch."""
         self.channels[name] = {
             "TrainingInputMode": mode,
             "S3DistributionType": distribution,
-            "RecordWrapperType": "None",
+            "RecordWrapperType": wrapper,
         }
         if content_type:
             self.channels[name]["ContentType"] = content_type

@@ -68,6 +68,11 @@ class Channel:
         return self.config.input_mode == "Pipe"
 
     @property
+    def wrapped(self) -> bool:
+        """Whether a FIFO's objects, or an augmented manifest's attributes, are RecordIO records each."""
+        return self.config.record_wrapper == "RecordIO" and not _is_recordio(self.media_type)
+
+    @property
     def folder(self) -> Path:
         """Where the data are in File mode."""
         return self._data / self.name
@@ -153,18 +158,21 @@ class Channel:
         *,
         share: bool = False,
         stoppable: bool = True,
+        unwrap: bool = True,
     ) -> Iterator[AnyRows]:
         """One pass as `epoch`'s, over rows that an algorithm decodes itself.
 
         ``decoder(stream, name)`` reads a file, or an epoch of a FIFO, in constant memory, and raises
         ClientError that names ``name`` for what is wrong with the bytes; it runs in the reader thread.
-        ``join`` makes one of several blocks of rows.
+        ``join`` makes one of several blocks of rows. Without ``unwrap`` a FIFO of wrapped objects
+        (RecordWrapperType=RecordIO) is decoded as the RecordIO stream it is: in an augmented manifest each
+        attribute of a sample is a record of its own.
         """
         interrupt = Interrupt(self._stop if stoppable else None)
         divide = share and self._hosts > 1 and self.config.distribution == "FullyReplicated"
 
         def blocks() -> Generator[AnyRows, None, None]:
-            decoded = self._explained(self._decoded(interrupt, decoder))
+            decoded = self._explained(self._decoded(interrupt, decoder, unwrap))
             return divided(decoded, self._rank, self._hosts) if divide else decoded
 
         if self.piped:
@@ -204,17 +212,17 @@ class Channel:
                 yield from batches
 
     def _decoded(
-        self, interrupt: Interrupt, decoder: Callable[[Stream, str], Iterator[AnyRows]]
+        self, interrupt: Interrupt, decoder: Callable[[Stream, str], Iterator[AnyRows]], unwrap: bool
     ) -> Generator[AnyRows, None, None]:
         """Every row once, in the decoder's blocks; runs in the reader thread."""
-        with closing(self._streams(interrupt)) as streams:
+        with closing(self._streams(interrupt, unwrap)) as streams:
             for name, stream in streams:
                 for batch in decoder(Inflating(stream, name), name):
                     interrupt.check()
                     if len(batch):
                         yield batch
 
-    def _streams(self, interrupt: Interrupt) -> Generator[tuple[str, Stream], None, None]:
+    def _streams(self, interrupt: Interrupt, unwrap: bool) -> Generator[tuple[str, Stream], None, None]:
         """What is decoded apart: each file, each FIFO, each wrapped object of a FIFO."""
         if not self.piped:
             for file in self._listed():
@@ -226,7 +234,7 @@ class Channel:
         path = fifos.fifo(self._data, self.name, epoch)
         with fifos.opened(path, name, interrupt, self._patience) as fifo:
             self.epochs_read += 1
-            if self.config.record_wrapper == "RecordIO" and not _is_recordio(self.media_type):
+            if unwrap and self.wrapped:
                 yield from wrapping.objects(fifo, name)
             else:
                 yield name, fifo

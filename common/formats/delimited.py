@@ -226,7 +226,10 @@ def _first(line: bytes, layout: Layout, label_size: int) -> _Table:
     before = [f"{label_size} of labels"] * bool(label_size) + ["1 of weights"] * layout.weights
     if wanted is not None and width != wanted:
         parts = ", ".join([*before, f"{wanted} of features"])
-        raise LineError(f"has {_columns(len(cells))}; {wanted + leading} are expected ({parts})")
+        # The commonest cause: a content type that says nothing of labels.
+        other = len(cells) - wanted - layout.weights
+        hint = "" if {label_size, other} != {0, 1} else f"; with label_size={other} this line is read"
+        raise LineError(f"has {_columns(len(cells))}; {wanted + leading} are expected ({parts}){hint}")
     if width < 1:
         raise LineError(
             f"has {_columns(len(cells))}; {', '.join(before)} and at least 1 of features are expected"

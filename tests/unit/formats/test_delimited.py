@@ -183,6 +183,17 @@ def test_delimiters_that_look_like_blanks():
         (b"1,2\n\n3,4,5\n", {}, "line 3 of rows has 3 columns; 2 are expected, as in the first line"),
         (b"1,2\n", {"feature_dim": 3}, "line 1 of rows has 2 columns; 3 are expected (3 of features)"),
         (
+            b"1,2\n",
+            {"feature_dim": 2, "label_size": 1},
+            "line 1 of rows has 2 columns; 3 are expected (1 of labels, 2 of features); "
+            "with label_size=0 this line is read",
+        ),
+        (
+            b"1,2,3\n",
+            {"feature_dim": 2},
+            "line 1 of rows has 3 columns; 2 are expected (2 of features); with label_size=1 this line is read",
+        ),
+        (
             b"\n1,2\n",
             {"feature_dim": 3, "label_size": 1, "weights": True},
             "line 2 of rows has 2 columns; 5 are expected (1 of labels, 1 of weights, 3 of features)",

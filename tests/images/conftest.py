@@ -24,7 +24,8 @@ import numpy as np
 import pytest
 
 from common.batches import Batch
-from common.formats import encode_batch
+from common.formats import encode_batch, recordio
+from common.formats.record_pb2 import Record
 
 ROOT = Path(__file__).resolve().parents[2]
 # Which images to build and try; "all" stands for every one below.
@@ -89,6 +90,85 @@ def pairs(count: int = BATCH, seed: int = 0) -> bytes:
     return "".join(f"account-{n},10.{n}.0.{source.randrange(4)}\n" for n in names).encode()
 
 
+def classes(count: int = BATCH, seed: int = 0) -> list[str]:
+    """The class of each row."""
+    return [line[:1] for line in rows(count, seed=seed).decode().splitlines()]
+
+
+def sentences(count: int = BATCH, seed: int = 0) -> bytes:
+    """Labelled lines of text, each class with words of its own."""
+    source = random.Random(seed)
+    lines = []
+    for kind in classes(count, seed):
+        words = [f"word-{kind}", *(f"{source.choice('abcd')}-{kind}" for _ in range(6))]
+        lines.append(f"__label__{kind} {' '.join(words)}\n")
+    return "".join(lines).encode()
+
+
+def words(count: int = BATCH, seed: int = 0) -> bytes:
+    """A JSON request of words."""
+    return json.dumps({"instances": [f"word-{kind}" for kind in classes(count, seed)]}).encode()
+
+
+def series(count: int = BATCH, seed: int = 0, form: str = "lines") -> bytes:
+    """Hourly series with a day's rhythm."""
+    source = random.Random(seed)
+    found = [
+        {
+            "start": "2026-01-01 00:00:00",
+            "target": [10 * int(kind) + hour % 24 + source.random() for hour in range(60)],
+        }
+        for kind in classes(count, seed)
+    ]
+    if form == "request":
+        return json.dumps({"instances": found}).encode()
+    return "".join(f"{json.dumps(one)}\n" for one in found).encode()
+
+
+def series_request(count: int = BATCH, seed: int = 0) -> bytes:
+    """A JSON request for forecasts."""
+    return series(count, seed, "request")
+
+
+def sequences(count: int = BATCH, seed: int = 0, form: str = "lines") -> bytes:
+    """Labelled pairs of token sequences: 1 where both are of one class."""
+    source = random.Random(seed)
+    found = []
+    for kind in classes(count, seed):
+        other = source.randrange(CLASSES)
+        tokens = [4 * int(kind) + source.randrange(4) for _ in range(source.randint(1, 6))]
+        found.append({"label": int(int(kind) == other), "in0": tokens, "in1": [4 * other]})
+    if form == "request":
+        return json.dumps({"instances": found}).encode()
+    return "".join(f"{json.dumps(one)}\n" for one in found).encode()
+
+
+def sequences_request(count: int = BATCH, seed: int = 0) -> bytes:
+    """A JSON request for scores."""
+    return sequences(count, seed, "request")
+
+
+VOCABULARY = {"<pad>": 0, "<unk>": 1, "<s>": 2, "</s>": 3, "0": 4, "1": 5, "2": 6}
+
+
+def translations(count: int = BATCH, seed: int = 0) -> bytes:
+    """RecordIO records of sentences of one repeated token, and the same as their translation."""
+    framed = []
+    for kind in classes(count, seed):
+        record = Record()
+        for side in ("source", "target"):
+            record.features[side].int32_tensor.values.extend([VOCABULARY[kind]] * (3 + int(kind)))
+        framed.append(recordio.frame(record.SerializeToString()))
+    return b"".join(framed)
+
+
+def texts(count: int = BATCH, seed: int = 0) -> bytes:
+    """A JSON request for translations."""
+    return json.dumps(
+        {"instances": [{"data": " ".join([kind] * (3 + int(kind)))} for kind in classes(count, seed)]}
+    ).encode()
+
+
 @dataclass(frozen=True)
 class Case:
     """How an algorithm is tried."""
@@ -99,10 +179,12 @@ class Case:
     content_type: str = "text/csv"
     requests: Callable[..., bytes] = points
     request_type: str = "text/csv"
-    root: str = "predictions"
+    root: str | None = "predictions"  # None: the answer is a bare list
     answer: str | None = None  # what of an answer is the same for all rows of a class
     # What makes a File job so long that it must be stopped; None: it gets an endless Pipe.
     endless: dict[str, Any] | None = None
+    side: dict[str, dict[str, bytes]] = field(default_factory=dict)  # files of other channels
+    variants: tuple[dict[str, Any], ...] = ()  # hyperparameters that lead through other kernels
 
 
 UNLABELLED = "text/csv;label_size=0"
@@ -185,6 +267,73 @@ CASES = {
         {"vector_dim": 1},
         pairs,
         requests=pairs,
+    ),
+    "blazingtext": Case(
+        {"mode": "batch_skipgram", "vector_dim": 8, "min_count": 1, "epochs": 2},
+        {"mode": "word2vec"},
+        sentences,
+        "text/plain",
+        words,
+        "application/json",
+        root=None,
+        answer="vector",
+        endless={"epochs": 1_000_000},
+        variants=(
+            {"mode": "supervised"},
+            {"mode": "cbow"},
+            {"mode": "skipgram", "subwords": True, "buckets": 1000},
+        ),
+    ),
+    "forecasting-deepar": Case(
+        {"time_freq": "H", "prediction_length": 6, "context_length": 12, "epochs": 2, "num_cells": 8},
+        {"time_freq": "Y"},
+        series,
+        "application/jsonlines",
+        series_request,
+        "application/json",
+        endless={"epochs": 100_000},
+    ),
+    "object2vec": Case(
+        {
+            "enc0_max_seq_len": 6,
+            "enc0_vocab_size": 12,
+            "enc_dim": 8,
+            "enc0_token_embedding_dim": 8,
+            "mlp_dim": 8,
+            "epochs": 2,
+        },
+        {"enc_dim": 1},
+        sequences,
+        "application/jsonlines",
+        sequences_request,
+        "application/json",
+        endless={"epochs": 100, "mini_batch_size": 1, "early_stopping_patience": 5},
+        variants=({"enc0_network": "bilstm"}, {"enc0_network": "pooled_embedding"}),
+    ),
+    "seq2seq": Case(
+        {
+            "rnn_num_hidden": 16,
+            "num_embed_source": 16,
+            "num_embed_target": 16,
+            "max_seq_len_source": 10,
+            "max_seq_len_target": 10,
+            "checkpoint_frequency_num_batches": 10,
+            "max_num_batches": 20,
+        },
+        {"rnn_num_hidden": 1},
+        translations,
+        "application/x-recordio-protobuf",
+        texts,
+        "application/json",
+        endless={"max_num_batches": 1_000_000, "checkpoint_threshold": 1000},
+        side={
+            "validation": {"val.rec": translations(50, 1)},
+            "vocab": {
+                "vocab.src.json": json.dumps(VOCABULARY).encode(),
+                "vocab.trg.json": json.dumps(VOCABULARY).encode(),
+            },
+        },
+        variants=({"encoder_type": "cnn", "decoder_type": "cnn", "cnn_num_hidden": 16},),
     ),
 }
 
@@ -318,11 +467,13 @@ class Endpoint:
             "POST", "/invocations", body, Content_Type=case.request_type, Accept="application/json"
         )
         assert status == 200, content
-        found = json.loads(content)[case.root]
+        found = json.loads(content)
+        if case.root:
+            found = found[case.root]
         assert len(found) == count
         if case.answer:
-            labels = [line[:1] for line in rows(count, seed=1).splitlines()]
-            given = {(label, item[case.answer]) for label, item in zip(labels, found, strict=True)}
+            labels = classes(count, seed=1)
+            given = {(label, str(item[case.answer])) for label, item in zip(labels, found, strict=True)}
             assert len(given) == CLASSES, given
         return found
 
@@ -343,14 +494,20 @@ class Job:
         self.channels = {"train": {"TrainingInputMode": mode, "ContentType": case.content_type}}
         for folder in ("input/config", "input/data", "model", "output"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
+        if mode == "File":
+            (self.root / "input" / "data" / "train").mkdir(exist_ok=True)
+            (self.root / "input" / "data" / "train" / "rows").write_bytes(case.data())
+        for name, files in case.side.items():
+            self.channels[name] = {"TrainingInputMode": "File"}
+            folder = self.root / "input" / "data" / name
+            folder.mkdir(exist_ok=True)
+            for file, content in files.items():
+                (folder / file).write_bytes(content)
         config = self.root / "input" / "config"
         config.joinpath("inputdataconfig.json").write_text(json.dumps(self.channels))
         config.joinpath("hyperparameters.json").write_text(
             json.dumps({name: str(value) for name, value in self.hyperparameters.items()})
         )
-        if mode == "File":
-            (self.root / "input" / "data" / "train").mkdir(exist_ok=True)
-            (self.root / "input" / "data" / "train" / "rows").write_bytes(case.data())
         return self
 
     def train(self, image: str, *options: str) -> Container:
@@ -491,6 +648,8 @@ def sdk(job: Job, image: str, case: Case) -> Iterator[Callable[[int], dict[str, 
         python = environment(version)
         if isinstance(python, str):
             pytest.skip(python)
+        if case.side:
+            pytest.skip("the scripts give one channel")
         if not (
             shutil.which("docker-compose")
             or call("docker", "compose", "version", check=False).returncode == 0

@@ -65,6 +65,16 @@ def test_trains_without_compiling_anything(image, job, case, options):
     assert "data saved" not in container.log
 
 
+def test_no_variant_compiles_anything(image, job, case):
+    if not case.variants:
+        pytest.skip("it has one way through its kernels")
+    for variant in case.variants:
+        container = job.lay_out(case, **variant).train(image, "-e", "NUMBA_DEBUG_CACHE=1")
+
+        assert container.wait() == 0, container.log
+        assert "data saved" not in container.log
+
+
 def test_trains_by_default(run, image, job, case):
     job.lay_out(case)
 
@@ -73,7 +83,9 @@ def test_trains_by_default(run, image, job, case):
     assert job.model
 
 
-def test_trains_from_pipes(image, job, case):
+def test_trains_from_pipes(image, job, case, algorithm):
+    if "Pipe" not in manifest.load(algorithm).channel("train").input_modes:
+        pytest.skip("it reads files only")
     container = job.lay_out(case, "Pipe").train(image)
     job.feed(container, case)
 

@@ -24,10 +24,10 @@ from common import instances
 from common.batches import CSR, dense, to_csr
 from common.cluster import Cluster
 from common.job import Hosts
+from common.optimizers import Settings
 from containers.ntm.data import take
 from containers.ntm.engine import Engine
 from containers.ntm.model import Network
-from containers.ntm.optimizers import Settings
 from containers.ntm.warm import compile_all
 
 SIZES = ((2000, 20, 128), (10_000, 50, 256))

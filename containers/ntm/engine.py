@@ -13,9 +13,9 @@ from torch import Tensor
 
 from common.batches import CSR
 from common.cluster import Cluster
+from common.optimizers import OPTIMIZERS, Settings
 from common.replicas import Replicas
 from containers.ntm.model import Documents, Network
-from containers.ntm.optimizers import OPTIMIZERS, Settings
 
 
 @dataclass

@@ -14,6 +14,7 @@ from common import job
 from common.batches import CSR
 from common.failures import ClientError
 from common.metrics import log
+from common.optimizers import Settings
 from common.training import Run
 from containers.ntm import artifact, auxiliary, topics
 from containers.ntm.auxiliary import Auxiliary
@@ -21,7 +22,6 @@ from containers.ntm.data import Corpus
 from containers.ntm.engine import Engine, Losses
 from containers.ntm.export import model_of
 from containers.ntm.model import Network
-from containers.ntm.optimizers import Settings
 from containers.ntm.stopping import Patience
 from containers.ntm.vectors import Signatures
 

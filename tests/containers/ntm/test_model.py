@@ -1,4 +1,4 @@
-"""The maths: losses and gradients, optimizers, devices, topics, early stopping, word vectors, inference."""
+"""The maths: losses and gradients, devices, topics, early stopping, word vectors, inference."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from common.batches import CSR, to_csr
 from common.cluster import Cluster
 from common.failures import ClientError
 from common.job import Hosts
+from common.optimizers import Settings
 from containers.ntm import artifact, topics, vectors
 from containers.ntm.engine import Engine
 from containers.ntm.export import model_of
 from containers.ntm.model import ACTIVATIONS, Documents, Network
-from containers.ntm.optimizers import OPTIMIZERS, Settings
 from containers.ntm.predict import TopicModel
 from containers.ntm.stopping import Patience
 
@@ -83,50 +83,6 @@ def test_a_word_that_comes_twice_counts_twice():
         found.append((loss.detach(), net.word_weight.grad, net.projection.weight.grad))
     for mine, other in zip(*found, strict=True):
         torch.testing.assert_close(mine, other)
-
-
-# What mxnet 1.9.1 makes of these weights in three steps: rescale_grad 0.5, learning_rate 0.1 (not adadelta).
-STEPS = ([0.2, -4.0, 0.0], [0.1, 3.0, 1.0], [-0.3, 0.5, 0.0])
-MXNET = {
-    ("sgd", 0, np.inf): [1.0, -1.9749999, 0.44999999],
-    ("adam", 0, np.inf): [0.81497902, -1.8905579, 0.36806351],
-    ("adagrad", 0, np.inf): [0.93545759, -1.9699504, 0.40000001],
-    ("adadelta", 0, np.inf): [0.99608707, -2.0005403, 0.49000201],
-    ("rmsprop", 0, np.inf): [0.7980442, -1.9141397, 0.18377233],
-    ("sgd", 0.1, 0.5): [0.97054803, -1.9660929, 0.43564951],
-    ("adam", 0.1, 0.5): [0.74747461, -1.9146748, 0.2529749],
-    ("adagrad", 0.1, 0.5): [0.90819383, -1.9459249, 0.38614953],
-    ("adadelta", 0.1, 0.5): [0.72763264, -1.465269, 0.35550177],
-    ("rmsprop", 0.1, 0.5): [0.64939398, -1.9414556, -0.1223422],
-}
-
-
-@pytest.mark.parametrize("native", [True, False])
-@pytest.mark.parametrize(("name", "decay", "clip"), list(MXNET))
-def test_optimizers_are_mxnets(name, decay, clip, native):
-    weights, gradient = torch.tensor([1.0, -2.0, 0.5]), torch.zeros(3)
-    optimizer = OPTIMIZERS[name](weights, gradient, Settings(0.1, 0.5, clip, decay), native=native)
-    for step in STEPS:
-        gradient.copy_(torch.tensor(step))
-        optimizer.step()
-    np.testing.assert_allclose(weights.numpy(), MXNET[name, decay, clip], rtol=1e-5)
-
-
-@pytest.mark.parametrize("native", [True, False])
-def test_biases_do_not_decay_and_threads_change_nothing(native):
-    size = 600_000
-    gradient = torch.randn(size, generator=torch.Generator().manual_seed(0))
-    found = []
-    for threads in (1, 2):
-        weights = torch.ones(size)
-        settings = Settings(0.1, 1.0, np.inf, 0.5)
-        undecayed = [slice(10, 20), slice(size - 5, size)]
-        OPTIMIZERS["sgd"](weights, gradient, settings, undecayed, threads, native=native).step()
-        found.append(weights)
-    assert torch.equal(*found)
-    decayed = torch.full((size,), 0.95)
-    decayed[10:20] = decayed[-5:] = 1
-    torch.testing.assert_close(found[0], decayed - 0.1 * gradient)
 
 
 def engine(devices: tuple[str, ...] = ("cpu",), batch_norm: bool = False, optimizer: str = "adam") -> Engine:

@@ -21,13 +21,13 @@ from common.cluster import Cluster
 from common.failures import ClientError
 from common.formats import encode_batch, ndarray
 from common.job import ChannelConfig, Hosts
+from common.optimizers import Settings
 from containers.ntm import auxiliary, predict, topics, train
 from containers.ntm.data import Corpus
 from containers.ntm.engine import Engine
 from containers.ntm.export import model_of
 from containers.ntm.hyperparameters import DECLARATION
 from containers.ntm.model import Network
-from containers.ntm.optimizers import Settings
 
 MANIFEST = manifest.load("ntm")
 CSV = "text/csv;label_size=0"

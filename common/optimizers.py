@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from containers.ntm import kernels
+from common import optimizer_kernels as kernels
 
 # Parameters that are worth a thread of their own.
 _FEWEST = 1 << 18
@@ -31,13 +31,15 @@ class Settings:
     rescale: float = 1.0
     clip: float = math.inf
     decay: float = 0.0
+    momentum: float = 0.0
 
 
 class Optimizer:
     """Updates ``weights`` by ``gradient``, float32 vectors of equal length on one device, in place.
 
     ``undecayed`` are the parts of the vector that weight decay leaves alone: slices in rising order.
-    ``native`` is whether machine code does the steps: None where vectors are the CPU's.
+    ``native`` is whether machine code does the steps: None where vectors are the CPU's. ``rate`` may change
+    between steps.
     """
 
     states = 0  # vectors that are kept beside the weights
@@ -54,6 +56,7 @@ class Optimizer:
         native: bool | None = None,
     ) -> None:
         self.settings = settings
+        self.rate = settings.rate
         self._steps = 0
         native = weights.device.type == "cpu" if native is None else native
         self._update: Callable[..., None] = self._natively if native else self._by_torch
@@ -69,13 +72,14 @@ class Optimizer:
     def step(self) -> None:
         """One update."""
         self._steps += 1
-        rate = self.settings.rate * self._correction()
+        rate = self.rate * self._correction()
         run = map if self._pool is None else self._pool.map
         for _ in run(lambda work: self._update(*work[0], decay=work[1], rate=rate), self._work):
             pass
 
     def _natively(self, *vectors: np.ndarray, decay: float, rate: float) -> None:
-        numbers = np.array([self.settings.rescale, self.settings.clip, decay, rate], np.float32)
+        settings = self.settings
+        numbers = np.array([settings.rescale, settings.clip, decay, rate, settings.momentum], np.float32)
         type(self).kernel(*vectors, numbers)
 
     def _correction(self) -> float:
@@ -99,6 +103,19 @@ class SGD(Optimizer):
 
     def _by_torch(self, weights: Tensor, gradient: Tensor, *state: Tensor, decay: float, rate: float) -> None:
         weights.mul_(1 - rate * decay).sub_(self._slope(weights, gradient), alpha=rate)
+
+
+class Momentum(Optimizer):
+    """Polyak (1964): ``m = momentum m - rate (g + decay w)``, ``w += m``."""
+
+    states = 1
+    kernel = staticmethod(kernels.momentum)
+
+    def _by_torch(self, weights: Tensor, gradient: Tensor, *state: Tensor, decay: float, rate: float) -> None:
+        (moved,) = state
+        step = self._slope(weights, gradient).add_(weights, alpha=decay)
+        moved.mul_(self.settings.momentum).sub_(step, alpha=rate)
+        weights.add_(moved)
 
 
 class Adam(Optimizer):
@@ -160,6 +177,7 @@ class RMSProp(Optimizer):
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "sgd": SGD,
+    "momentum": Momentum,
     "adam": Adam,
     "adagrad": AdaGrad,
     "adadelta": AdaDelta,

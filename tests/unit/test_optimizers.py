@@ -1,0 +1,65 @@
+"""Steps of optimizers on flat vectors, in machine code and by torch, are those that MXNet makes."""
+
+import numpy as np
+import pytest
+import torch
+
+from common.optimizers import OPTIMIZERS, Settings
+
+# What mxnet 1.9.1 makes of these weights in three steps: rescale_grad 0.5, learning_rate 0.1 (not adadelta).
+STEPS = ([0.2, -4.0, 0.0], [0.1, 3.0, 1.0], [-0.3, 0.5, 0.0])
+MXNET = {
+    ("sgd", 0, np.inf): [1.0, -1.9749999, 0.44999999],
+    ("adam", 0, np.inf): [0.81497902, -1.8905579, 0.36806351],
+    ("adagrad", 0, np.inf): [0.93545759, -1.9699504, 0.40000001],
+    ("adadelta", 0, np.inf): [0.99608707, -2.0005403, 0.49000201],
+    ("rmsprop", 0, np.inf): [0.7980442, -1.9141397, 0.18377233],
+    ("sgd", 0.1, 0.5): [0.97054803, -1.9660929, 0.43564951],
+    ("adam", 0.1, 0.5): [0.74747461, -1.9146748, 0.2529749],
+    ("adagrad", 0.1, 0.5): [0.90819383, -1.9459249, 0.38614953],
+    ("adadelta", 0.1, 0.5): [0.72763264, -1.465269, 0.35550177],
+    ("rmsprop", 0.1, 0.5): [0.64939398, -1.9414556, -0.1223422],
+}
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize(("name", "decay", "clip"), list(MXNET))
+def test_optimizers_are_mxnets(name, decay, clip, native):
+    weights, gradient = torch.tensor([1.0, -2.0, 0.5]), torch.zeros(3)
+    optimizer = OPTIMIZERS[name](weights, gradient, Settings(0.1, 0.5, clip, decay), native=native)
+    for step in STEPS:
+        gradient.copy_(torch.tensor(step))
+        optimizer.step()
+    np.testing.assert_allclose(weights.numpy(), MXNET[name, decay, clip], rtol=1e-5)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_biases_do_not_decay_and_threads_change_nothing(native):
+    size = 600_000
+    gradient = torch.randn(size, generator=torch.Generator().manual_seed(0))
+    found = []
+    for threads in (1, 2):
+        weights = torch.ones(size)
+        settings = Settings(0.1, 1.0, np.inf, 0.5)
+        undecayed = [slice(10, 20), slice(size - 5, size)]
+        OPTIMIZERS["sgd"](weights, gradient, settings, undecayed, threads, native=native).step()
+        found.append(weights)
+    assert torch.equal(*found)
+    decayed = torch.full((size,), 0.95)
+    decayed[10:20] = decayed[-5:] = 1
+    torch.testing.assert_close(found[0], decayed - 0.1 * gradient)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_momentum_is_polyaks(native):
+    weights, gradient = torch.tensor([1.0, -2.0, 0.5]), torch.zeros(3)
+    settings = Settings(0.1, 0.5, 1.2, 0.1, momentum=0.9)
+    optimizer = OPTIMIZERS["momentum"](weights, gradient, settings, native=native)
+    expected, moved = weights.numpy().astype(float), np.zeros(3)
+    for rate, step in zip((0.1, 0.05, 0.05), STEPS, strict=True):
+        gradient.copy_(torch.tensor(step))
+        optimizer.rate = rate
+        optimizer.step()
+        moved = 0.9 * moved - rate * (np.clip(0.5 * np.array(step), -1.2, 1.2) + 0.1 * expected)
+        expected += moved
+    np.testing.assert_allclose(weights.numpy(), expected, rtol=1e-5)

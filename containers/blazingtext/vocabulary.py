@@ -69,9 +69,14 @@ def of_entries(entries: Iterable[bytes], counts: Int64, words: int, tokens: int)
     offsets = np.zeros(len(listed) + 1, np.int64)
     np.cumsum([len(entry) for entry in listed], out=offsets[1:])
     text = np.frombuffer(bytearray(b"".join(listed)), np.uint8)
-    codes = np.empty(len(listed), np.uint32)
+    return of_text(text, offsets, np.ascontiguousarray(counts, np.int64), words, tokens)
+
+
+def of_text(text: Bytes, offsets: Int64, counts: Int64, words: int, tokens: int) -> Vocabulary:
+    """The same of entries that stand one behind the other in ``text``; of equal ones the first is found."""
+    codes = np.empty(len(counts), np.uint32)
     text_kernels.hash_each(text, offsets, codes)
-    return _indexed(text, offsets, np.ascontiguousarray(counts, np.int64), words, tokens, codes)
+    return _indexed(text, offsets, counts, words, tokens, codes)
 
 
 def _indexed(

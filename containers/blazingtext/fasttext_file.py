@@ -1,0 +1,370 @@
+"""fastText's binary file (.bin): what Facebook's command line writes and reads, version 12.
+
+In order, all little-endian: magic number and version, the arguments of training, the dictionary (words by
+falling count, then labels), and two matrices, each behind a byte that says whether it is quantised: input rows
+(words, then hash buckets) and output rows (labels, or words). A quantised file (.ftz) keeps a row as one byte
+for each few numbers of it and may keep some buckets only (Joulin et al., FastText.zip, 2016). The layout is
+that of github.com/facebookresearch/fastText (args.cc, dictionary.cc, densematrix.cc, quantmatrix.cc).
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.batches import Float32, Int64
+from common.failures import ClientError
+from containers.blazingtext import vocabulary as vocabularies
+from containers.blazingtext.vocabulary import Vocabulary
+
+MAGIC, VERSION = 793712314, 12
+_OLD_VERSION = 11  # the same layout; its classifiers have no subwords, whatever they say
+
+_head = struct.Struct("<ii")
+_arguments = struct.Struct("<12id")
+_counts = struct.Struct("<iiiqq")
+_size = struct.Struct("<qq")
+_quantised = struct.Struct("<?qqi")
+_quantiser = struct.Struct("<4i")
+
+_WORD, _LABEL = 0, 1
+_CENTROIDS = 256  # what a byte tells apart
+_LONGEST_PART = 64  # numbers that one byte may stand for; fastText's own option is 2
+_PART = 1 << 22  # numbers that are written or looked through at a time
+
+
+class Loss(IntEnum):
+    """What the output rows are."""
+
+    HIERARCHICAL_SOFTMAX = 1
+    NEGATIVE_SAMPLING = 2
+    SOFTMAX = 3
+    ONE_VS_ALL = 4
+
+
+class Kind(IntEnum):
+    """What was trained."""
+
+    CBOW = 1
+    SKIPGRAM = 2
+    SUPERVISED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """fastText's arguments in the order of the file; ``bucket`` 0 where no n-grams are hashed."""
+
+    dim: int
+    window: int
+    epochs: int
+    min_count: int
+    negatives: int
+    word_ngrams: int
+    loss: Loss
+    kind: Kind
+    bucket: int
+    min_char: int
+    max_char: int  # 0: no subwords
+    update_rate: int  # words from one change of the learning rate to the next
+    sampling_threshold: float
+
+    @property
+    def hashes(self) -> bool:
+        """Whether any n-gram is looked up in buckets."""
+        return self.bucket > 0 and (self.word_ngrams > 1 or self.max_char > 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """The buckets that a quantised model kept, ascending, and the input row behind the words' of each (int32)."""
+
+    buckets: NDArray[np.int32]
+    rows: NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A matrix of ``shape`` of which only the rows ``numbers`` (ascending, int64) are not zero."""
+
+    shape: tuple[int, int]
+    numbers: Int64
+    values: Float32
+
+
+@dataclass(frozen=True, slots=True)
+class FastText:
+    """A whole file. ``inputs``: (words + buckets, dim); ``outputs``: (labels or words, dim)."""
+
+    arguments: Arguments
+    vocabulary: Vocabulary
+    pruning: Pruning | None  # None: every bucket has its row
+    inputs: Float32
+    outputs: Float32
+
+
+# --- writing ---
+
+
+def write(
+    path: Path, arguments: Arguments, vocabulary: Vocabulary, inputs: Float32 | Rows, outputs: Float32
+) -> None:
+    """Writes a file that is not quantised.
+
+    Zero rows of ``Rows`` become holes: they take no room where the file system knows of those, and next to
+    none in a compressed archive.
+    """
+    with open(path, "wb") as file:
+        file.write(_head.pack(MAGIC, VERSION))
+        file.write(_arguments.pack(*_in_order(arguments)))
+        size = len(vocabulary)
+        file.write(_counts.pack(size, vocabulary.words, vocabulary.labels, vocabulary.tokens, -1))
+        _write_entries(file, vocabulary)
+        if isinstance(inputs, Rows):
+            _write_rows(file, inputs)
+        else:
+            _write_matrix(file, inputs)
+        _write_matrix(file, outputs)
+
+
+def _in_order(arguments: Arguments) -> tuple[int | float, ...]:
+    return tuple(getattr(arguments, name) for name in Arguments.__slots__)
+
+
+def _write_entries(file: BinaryIO, vocabulary: Vocabulary) -> None:
+    from containers.blazingtext.file_kernels import BEHIND, write_entries
+
+    out = np.empty(len(vocabulary.text) + len(vocabulary) * (1 + BEHIND), np.uint8)
+    write_entries(vocabulary.text, vocabulary.offsets, vocabulary.counts, vocabulary.words, out)
+    file.write(out.data)
+
+
+def _write_matrix(file: BinaryIO, matrix: Float32) -> None:
+    file.write(b"\0" + _size.pack(*matrix.shape))
+    step = max(1, _PART // max(1, matrix.shape[1]))
+    file.writelines(
+        np.ascontiguousarray(matrix[start : start + step], "<f4").data
+        for start in range(0, len(matrix), step)
+    )
+
+
+def _write_rows(file: BinaryIO, rows: Rows) -> None:
+    file.write(b"\0" + _size.pack(*rows.shape))
+    start, width = file.tell(), 4 * rows.shape[1]
+    # Rows that follow each other are written together.
+    breaks = np.flatnonzero(np.diff(rows.numbers) != 1) + 1
+    bounds = [0, *breaks.tolist(), len(rows.numbers)]
+    values = np.ascontiguousarray(rows.values, "<f4")
+    for first, stop in zip(bounds[:-1], bounds[1:], strict=True):
+        if first < stop:
+            file.seek(start + int(rows.numbers[first]) * width)
+            file.write(values[first:stop].data)
+    end = start + rows.shape[0] * width
+    file.truncate(end)
+    file.seek(end)
+
+
+# --- reading ---
+
+
+def read(path: Path) -> FastText:
+    """The model in a file, quantised or not.
+
+    Raises ClientError for what is no such file, or is damaged. Nothing larger is allocated than what the
+    file's size bears out.
+    """
+    with open(path, "rb") as file, _mapped(file, path.name) as mapped:
+        reader = _Reader(file, np.frombuffer(mapped, np.uint8), path.name)
+        try:
+            return _model(reader)
+        finally:
+            reader.data = np.empty(0, np.uint8)  # or the map could not be closed
+
+
+def _mapped(file: BinaryIO, name: str) -> mmap.mmap:
+    try:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except ValueError:
+        raise ClientError(f"{name} is empty; accepted: a binary file of fastText") from None
+
+
+class _Reader:
+    """A place in a file, whose bytes are mapped too."""
+
+    def __init__(self, file: BinaryIO, data: NDArray[np.uint8], name: str) -> None:
+        self.data = data
+        self.name = name
+        self.at = 0
+        self._file = file
+        self._bytes = len(data)
+
+    def unpack(self, layout: struct.Struct) -> tuple[int, ...]:
+        """The numbers here."""
+        self.need(layout.size)
+        found = layout.unpack(self.data[self.at : self.at + layout.size])
+        self.at += layout.size
+        return found
+
+    def array(self, kind: type[np.generic], *shape: int) -> NDArray[np.generic]:
+        """An array here, in memory of its own: aligned, and shared by processes that fork later."""
+        count = 1
+        for size in shape:
+            count *= size
+        size = count * np.dtype(kind).itemsize
+        self.need(size)
+        found = np.empty(count, kind)
+        self._file.seek(self.at)
+        if self._file.readinto(found.view(np.uint8)) != size:  # type: ignore[attr-defined]
+            raise self.broken("ends early")
+        self.at += size
+        return found.reshape(shape)
+
+    def need(self, size: int) -> None:
+        """Raises ClientError where fewer bytes are left."""
+        if size < 0 or size > self._bytes - self.at:
+            raise self.broken(f"ends early: {size} bytes are due at byte {self.at} of {self._bytes}")
+
+    def broken(self, problem: str) -> ClientError:
+        """What to raise."""
+        return ClientError(f"{self.name} {problem}; accepted: a whole binary file of fastText")
+
+
+def _model(reader: _Reader) -> FastText:
+    magic, version = reader.unpack(_head)
+    if magic != MAGIC:
+        raise reader.broken("does not begin with fastText's magic number")
+    if version not in (_OLD_VERSION, VERSION):
+        raise reader.broken(f"has version {version}, and {_OLD_VERSION} and {VERSION} are read")
+    arguments = _read_arguments(reader, version)
+    vocabulary, pruned = _read_vocabulary(reader, arguments)
+    pruning = None if pruned < 0 else _read_pruning(reader, pruned)
+    inputs, quantised = _read_matrix(reader, arguments.dim)
+    if pruning is not None and not quantised:
+        raise reader.broken("has a pruned dictionary but is not quantised")
+    due = vocabulary.words
+    if pruning is not None:
+        due += int(pruning.rows.max(initial=-1)) + 1
+    elif arguments.hashes:
+        due += arguments.bucket
+    if len(inputs) < due:
+        raise reader.broken(f"has {len(inputs)} input rows where {due} are due")
+    outputs, _ = _read_matrix(reader, arguments.dim)
+    due = vocabulary.labels if arguments.kind == Kind.SUPERVISED else vocabulary.words
+    if len(outputs) != due:
+        raise reader.broken(f"has {len(outputs)} output rows where {due} are due")
+    return FastText(arguments, vocabulary, pruning, inputs, outputs)
+
+
+def _read_arguments(reader: _Reader, version: int) -> Arguments:
+    values = dict(zip(Arguments.__slots__, reader.unpack(_arguments), strict=True))
+    try:
+        values["loss"], values["kind"] = Loss(values["loss"]), Kind(values["kind"])
+    except ValueError:
+        raise reader.broken("has a loss or a kind of model that is unknown") from None
+    if values["dim"] < 1 or values["bucket"] < 0 or not 0 <= values["word_ngrams"] <= 1 << 20:
+        raise reader.broken("has arguments out of range")
+    if values["kind"] == Kind.SUPERVISED and version == _OLD_VERSION:
+        values["max_char"] = 0
+    values["max_char"] = max(0, values["max_char"])
+    if values["max_char"] and not values["bucket"]:
+        raise reader.broken("has subwords and no buckets for them")
+    if not values["max_char"] and not values["bucket"]:
+        values["word_ngrams"] = 1
+    return Arguments(**values)  # type: ignore[arg-type]
+
+
+def _read_vocabulary(reader: _Reader, arguments: Arguments) -> tuple[Vocabulary, int]:
+    """The words and labels, and how many buckets were kept, negative for all."""
+    from containers.blazingtext.file_kernels import BEHIND, copy_names, read_entries
+
+    size, words, labels, tokens, pruned = reader.unpack(_counts)
+    if min(size, words, labels) < 0 or words + labels != size:
+        raise reader.broken(f"has {size} entries, {words} words and {labels} labels, which don't add up")
+    reader.need(size * (1 + BEHIND))
+    offsets, counts = np.empty(size + 1, np.int64), np.empty(size, np.int64)
+    types = np.empty(size, np.uint8)
+    stop = read_entries(reader.data, reader.at, offsets, counts, types)
+    if stop < 0:
+        raise reader.broken("ends early, within its dictionary")
+    if (types[:words] != _WORD).any() or (types[words:] != _LABEL).any():
+        raise reader.broken("has words and labels out of order")
+    if arguments.kind == Kind.SUPERVISED and not labels:
+        raise reader.broken("is a classifier without labels")
+    text = np.empty(offsets[-1], np.uint8)
+    copy_names(reader.data, reader.at, offsets, text)
+    reader.at = int(stop)
+    return vocabularies.of_text(text, offsets, counts, words, tokens), pruned
+
+
+def _read_pruning(reader: _Reader, count: int) -> Pruning:
+    pairs = reader.array(np.int32, count, 2)
+    if count and pairs.min() < 0:
+        raise reader.broken("has a pruned dictionary with negative numbers")
+    pairs = pairs[np.argsort(pairs[:, 0], kind="stable")]
+    return Pruning(np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1]))
+
+
+def _read_matrix(reader: _Reader, dim: int) -> tuple[Float32, bool]:
+    """The matrix here, and whether it is quantised."""
+    (quantised,) = reader.unpack(struct.Struct("<B"))
+    if quantised:
+        return _read_quantised(reader, dim), True
+    rows, columns = reader.unpack(_size)
+    if rows < 0 or columns != dim:
+        raise reader.broken(f"has a matrix of {rows} x {columns} where {dim} columns are due")
+    matrix = reader.array(np.float32, rows, columns)
+    _check_finite(reader, matrix)
+    return matrix, False
+
+
+def _read_quantised(reader: _Reader, dim: int) -> Float32:
+    """A quantised matrix, as the numbers that it stands for."""
+    with_norms, rows, columns, size = reader.unpack(_quantised)
+    if rows < 0 or columns != dim or size < 0:
+        raise reader.broken(f"has a quantised matrix of {rows} x {columns} where {dim} columns are due")
+    codes = reader.array(np.uint8, size)
+    parts = _read_quantiser(reader, dim)
+    if size != rows * len(parts):
+        raise reader.broken(f"has {size} codes for {rows} rows of {len(parts)}")
+    codes = codes.reshape(rows, len(parts))
+    matrix = np.empty((rows, dim), np.float32)
+    start = 0
+    for number, part in enumerate(parts):
+        matrix[:, start : start + part.shape[1]] = part[codes[:, number]]
+        start += part.shape[1]
+    if with_norms:
+        norms = reader.array(np.uint8, rows)
+        (lengths,) = _read_quantiser(reader, 1)
+        matrix *= lengths[norms]
+    _check_finite(reader, matrix)
+    return matrix
+
+
+def _read_quantiser(reader: _Reader, dim: int) -> list[Float32]:
+    """The centroids (256, numbers) of each part of a row."""
+    width, count, part, last = reader.unpack(_quantiser)
+    if width != dim or not 1 <= part <= _LONGEST_PART or count != -(-dim // part):
+        raise reader.broken(f"has a quantiser of {count} parts of {part} for {dim} columns")
+    if last != dim - (count - 1) * part:
+        raise reader.broken("has a quantiser whose last part has a wrong size")
+    centroids = reader.array(np.float32, dim * _CENTROIDS)
+    bounds = [min(number * part, dim) * _CENTROIDS for number in range(count + 1)]
+    return [
+        centroids[start:stop].reshape(_CENTROIDS, -1)
+        for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
+    ]
+
+
+def _check_finite(reader: _Reader, matrix: Float32) -> None:
+    flat = matrix.reshape(-1)
+    for start in range(0, len(flat), _PART):
+        part = flat[start : start + _PART]
+        # One number tells that all is well, as in common.finite.
+        if not np.isfinite(np.dot(part, part)) and not np.isfinite(part).all():
+            raise reader.broken("has values that are no finite numbers")

@@ -1,0 +1,1 @@
+"""Sequence to sequence: an encoder and a decoder with attention, recurrent or convolutional."""

@@ -1,7 +1,7 @@
 """Attention of decoder states to encoded source tokens: dot, bilinear, mlp and fixed.
 
-The scores are those of Luong et al. 2015 ("Effective Approaches to Attention-based Neural Machine Translation")
-as Sockeye 1 computes them. All go through arrays of (n, k, ...): n sentences, k queries of each.
+The scores are those of Luong et al. 2015 ("Effective Approaches to Attention-based Neural Machine
+Translation") as Sockeye 1 computes them. All take arrays of (n, k, ...): n sentences, k queries of each.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NEVER = -1e8
 
 
 def padding(lengths: Tensor, size: int) -> Tensor:
-    """(n, 1, size) float32 to add to scores: 0 for the tokens of each sentence and nearly -inf behind them."""
+    """(n, 1, size) float32 to add to scores: 0 for each sentence's tokens and nearly -inf behind them."""
     behind = torch.arange(size, device=lengths.device) >= lengths[:, None]
     return behind[:, None].float() * _NEVER
 
@@ -123,9 +123,10 @@ class Source:
     def select(self, sentences: Tensor, size: int) -> Source:
         """That of some of the sentences, of which none has more than ``size`` tokens."""
         return Source(
-            *(part.index_select(0, sentences) for part in (self.keys[:, :size], self.values[:, :size])),
-            self.mask.index_select(0, sentences)[..., :size],
-            self.fixed.index_select(0, sentences)[..., :size],
+            self.keys[:, :size].index_select(0, sentences),
+            self.values[:, :size].index_select(0, sentences),
+            self.mask[..., :size].index_select(0, sentences),
+            self.fixed[..., :size].index_select(0, sentences),
         )
 
 

@@ -84,7 +84,8 @@ class Config:
                 raise ClientError(f"rnn_num_hidden is {self.rnn_num_hidden}; accepted: an even number")
             if self.rnn_residual_connections and self.rnn_first_residual_layer < 2:
                 raise ClientError(
-                    "rnn_first_residual_layer is 1, a layer whose input and output differ in size; accepted: 2 on"
+                    "rnn_first_residual_layer is 1, whose input is of another size than its output; "
+                    "accepted: an integer from 2 on"
                 )
         if self.encoder_type == "cnn" and not self.cnn_kernel_width_encoder % 2:
             raise ClientError(

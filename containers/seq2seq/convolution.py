@@ -18,7 +18,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Convolution(nn.Module):
-    """Takes (rows, hidden, length) to as many positions less ``width - 1``, each seen from ``width`` of them."""
+    """A layer that sees ``width`` positions at a time."""
 
     def __init__(self, hidden: int, width: int, activation: str) -> None:
         super().__init__()

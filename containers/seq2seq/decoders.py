@@ -1,10 +1,12 @@
 """Decoders: from encoded source and target words to hidden units, all at once or a word at a time.
 
-Both ways go through the same steps. A step's state is a tuple of tensors with a row for each hypothesis, so that a
+Both ways compute the same. A step's state is a tuple of tensors with a row for each hypothesis, so that a
 search may choose rows of them.
 """
 
 from __future__ import annotations
+
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +85,7 @@ class RecurrentDecoder(nn.Module):
         loop = self.loop(self.source(encoded, lengths))
         state = self.start(encoded, lengths)
         outputs = []
-        for base in self.cells[0].before(words).unbind(0):
+        for base in loop.before(words).unbind(0):
             state, _ = loop.after(base, state)
             outputs.append(state[0])
         return torch.stack(outputs, 1)
@@ -98,8 +100,8 @@ class RecurrentLoop:
 
     def __init__(self, decoder: RecurrentDecoder, source: Source) -> None:
         self._decoder = decoder
-        lowest, *upper = decoder.cells
-        self._cells = [lowest.begin(decoder.embed), *(cell.begin() for cell in upper)]
+        self._lowest, *upper = (cast(Cell, cell) for cell in decoder.cells)
+        self._cells = [self._lowest.begin(decoder.embed), *(cell.begin() for cell in upper)]
         self._each = 2 if decoder.kind == "lstm" else 1
         self._attending = decoder.attention.on(source)
         self._hidden = Deferred(decoder.hidden.weight)
@@ -107,6 +109,10 @@ class RecurrentLoop:
     def attend(self, source: Source) -> None:
         """Goes on with ``source``, which holds some of the sentences."""
         self._attending = self._decoder.attention.on(source)
+
+    def before(self, embedded: Tensor) -> Tensor:
+        """What embedded words (..., embed), those of any number of steps, give to the lowest layer's gates."""
+        return self._lowest.before(embedded)
 
     def step(
         self, words: Tensor, position: int, state: State, slots: Tensor | None, width: int
@@ -116,7 +122,7 @@ class RecurrentLoop:
         ``state[0]`` predicts the next word. Rows are the ``width`` hypotheses of each sentence, or those of
         them in ``slots``. All have the word at ``position``.
         """
-        base = self._decoder.cells[0].before(self._decoder.embedding.weight[words])
+        base = self.before(self._decoder.embedding.weight[words])
         return self.after(base, state, slots, width)
 
     def after(
@@ -209,7 +215,7 @@ class ConvolutionalLoop:
         for layer, seen in zip(decoder.layers, state[1:], strict=True):
             window = torch.cat([seen, hidden[:, None]], 1)
             follow.append(window[:, 1:])
-            convolved = layer.step(window)
+            convolved = cast(Convolution, layer).step(window)
             context, probabilities = _attend(self._attending, convolved, slots, width)
             found.append(probabilities)
             hidden = hidden + convolved + context

@@ -48,9 +48,9 @@ def initialize(network: Network, kind: str, scale: float, factor: str, seed: int
     """Draws all weights.
 
     ``kind`` is weight_init_type: "uniform" draws from -``scale`` to ``scale``; "xavier" draws from -b to b
-    with b = sqrt(``scale`` / fan), where the fan of xavier_factor_type ``factor`` is that of the inputs ("in"),
-    of the outputs ("out") or their mean ("avg"). Weights from recurrent units to themselves begin orthogonal,
-    biases with zeros. Raises ClientError for a negative ``scale`` of "xavier".
+    with b = sqrt(``scale`` / fan), where xavier_factor_type ``factor`` tells whether the fan is that of the
+    inputs ("in"), of the outputs ("out") or their mean ("avg"). Weights from recurrent units to themselves
+    begin orthogonal, biases with zeros. Raises ClientError for a negative ``scale`` of "xavier".
     """
     if kind == "xavier" and scale < 0:
         raise ClientError(f"weight_init_scale is {scale}; accepted with xavier: numbers from 0 on")

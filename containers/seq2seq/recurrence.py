@@ -1,8 +1,8 @@
 """Steps of recurrent cells for loops that go through time one step after the other.
 
-Automatic differentiation would make a gradient of every weight at every step and add them up: as many passes over
-memory as there are steps. Here a step only keeps what it saw and what flowed back, and one product after the last
-step makes the gradient of all of them.
+Automatic differentiation would make a gradient of every weight at every step and add them up: as many passes
+over memory as there are steps. Here a step only keeps what it saw and what flowed back, and one product after
+the last step makes the gradient of all of them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Pairs = list[tuple[Tensor, Tensor]]
 
 
 class Deferred:
-    """A matrix (outputs, inputs) that every step of a loop multiplies by; ``value`` is what steps are given."""
+    """A matrix (outputs, inputs) that each step of a loop multiplies by; steps are given ``value``."""
 
     def __init__(self, weight: Tensor) -> None:
         self.pairs: Pairs = []
@@ -150,8 +150,9 @@ GATES = {"lstm": 4, "gru": 3}
 
 
 class Cell(nn.Module):
-    """The weights of an LSTM's or a GRU's cell, named and stacked as torch's own (input, forget, new, output; or
-    reset, update, new), with two biases as there.
+    """The weights of an LSTM's or a GRU's cell, with two biases, named and stacked as torch's own.
+
+    Gates are stacked as input, forget, new, output, or as reset, update, new.
     """
 
     def __init__(self, kind: str, inputs: int, hidden: int) -> None:

@@ -80,6 +80,7 @@ class InferenceSpec:
     default_accept: str
     root: str = "predictions"  # the top-level key of a JSON answer
     multi_model: bool = True
+    answers_alike: bool = False  # without an Accept header, answers are of the request's content type
 
 
 @dataclass(frozen=True, slots=True)

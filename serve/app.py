@@ -48,6 +48,7 @@ class Types:
     accepts: tuple[str, ...]
     default_content_type: MediaType
     default_accept: MediaType
+    alike: bool  # what asks for no type is answered with its own
 
     @classmethod
     def of(cls, manifest: Manifest, default_accept: str | None) -> Types:
@@ -65,6 +66,7 @@ class Types:
             accepts,
             content_types.parse(spec.default_content_type),
             default,
+            spec.answers_alike and default_accept is None,
         )
 
     def content_type(self, header: str | None) -> MediaType:
@@ -78,9 +80,11 @@ class Types:
             )
         return found
 
-    def accept(self, header: str | None) -> MediaType:
-        """The best answer to an Accept header. Raises Refusal 406."""
-        found = content_types.negotiate(header, self.accepts, self.default_accept)
+    def accept(self, header: str | None, content_type: str) -> MediaType:
+        """The best answer to an Accept header of a request of ``content_type``. Raises Refusal 406."""
+        alike = self.alike and content_type in self.accepts
+        default = MediaType(content_type) if alike else self.default_accept
+        found = content_types.negotiate(header, self.accepts, default)
         if found is None:
             raise Refusal(406, f"Accept type {header} is not supported; accepted: {one_of(self.accepts)}")
         return found
@@ -125,7 +129,7 @@ class Invocations:
         if coding not in ("", "identity"):
             raise Refusal(415, f"content-encoding {coding} not supported; accepted: identity")
         content_type = self._content_type(environ.get("CONTENT_TYPE"))
-        accept = self._accept(environ.get("HTTP_ACCEPT"))
+        accept = self._accept(environ.get("HTTP_ACCEPT"), content_type.name)
         try:
             answer = model().answer(body, content_type, accept)
         except ClientError as error:

@@ -111,7 +111,7 @@ class RecurrentLoop:
         self._attending = self._decoder.attention.on(source)
 
     def before(self, embedded: Tensor) -> Tensor:
-        """What embedded words (..., embed), those of any number of steps, give to the lowest layer's gates."""
+        """What embedded words (..., embed), of any number of steps, give to the lowest layer's gates."""
         return self._lowest.before(embedded)
 
     def step(

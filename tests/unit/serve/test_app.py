@@ -66,6 +66,17 @@ def test_defaults(client, manifest):
         client(SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT="text/html")
 
 
+def test_an_algorithm_may_answer_alike(manifest):
+    found = dataclasses.replace(
+        manifest, inference=dataclasses.replace(manifest.inference, answers_alike=True)
+    )
+    types = app.Types.of(found, None)
+    assert types.accept(None, RECORDIO_PROTOBUF).name == RECORDIO_PROTOBUF
+    assert types.accept("*/*", CSV).name == CSV
+    assert types.accept(JSON, CSV).name == JSON
+    assert app.Types.of(found, JSON_LINES).accept(None, CSV).name == JSON_LINES
+
+
 def test_parameters_and_case(client):
     answer = invoke(client(), b"9,3,4,0.1", "Text/CSV; label_size=1; charset=UTF-8", "text/CSV;q=0.5, x/y")
     assert (answer.status_code, answer.data) == (200, ANSWER[CSV])

@@ -180,11 +180,15 @@ class Values(Mapping[str, Any]):
 
 
 class Declaration:
-    """All hyperparameters of one algorithm, and the rules between them."""
+    """All hyperparameters of one algorithm, and the rules between them.
 
-    def __init__(self, *parameters: Parameter, rules: Sequence[Rule] = ()) -> None:
+    ``rules`` tell faults. ``idle`` tell what a user gave in vain, where ``applies`` can't say it.
+    """
+
+    def __init__(self, *parameters: Parameter, rules: Sequence[Rule] = (), idle: Sequence[Rule] = ()) -> None:
         self.parameters = parameters
         self.rules = tuple(rules)
+        self.idle = tuple(idle)
         self._by_name = {parameter.name: parameter for parameter in parameters}
         self._canonical = {alias: parameter.name for parameter in parameters for alias in parameter.aliases}
 
@@ -240,7 +244,7 @@ class Declaration:
                         f"{one_of(_plain(value) for value in needed)}, and {other} is {_plain(values[other])}"
                     )
                     break
-        return sentences
+        return sentences + [sentence for rule in self.idle if (sentence := rule(values))]
 
     def _unknown(self, name: str) -> str:
         known = [*self._by_name, *self._canonical]

@@ -168,12 +168,20 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
     parser = _command(
         commands,
         "convert",
-        "CSV, libsvm, Parquet and npz to and from RecordIO-protobuf, by the files' endings",
+        "CSV, libsvm, Parquet and npz to and from RecordIO-protobuf, by the files' endings; or what else an "
+        "algorithm's data are made of",
         "algodock convert rows.csv rows.pbr --label-size 1",
     )
-    parser.add_argument("source", type=Path)
-    parser.add_argument("target", type=Path)
+    parser.add_argument("source", type=Path, nargs="?")
+    parser.add_argument("target", type=Path, nargs="?")
     parser.add_argument("--label-size", type=int, default=0, help="leading label columns; default 0")
+    parser.add_argument(
+        "--for",
+        nargs=argparse.REMAINDER,
+        dest="converter",
+        metavar=("ALGORITHM", "..."),
+        help="an algorithm that converts other data itself, and what it shall convert",
+    )
     parser.set_defaults(run=_convert)
 
 
@@ -358,8 +366,15 @@ def _content_type(chosen: argparse.Namespace, path: Path) -> str:
 
 
 def _convert(chosen: argparse.Namespace) -> int:
-    from local.converting import convert
+    from local.converting import convert, convert_for
 
+    if chosen.converter:
+        name, *arguments = chosen.converter
+        for sentence in convert_for(name, arguments):
+            print(sentence)
+        return 0
+    if chosen.target is None:
+        raise ClientError("convert needs a source and a target, or --for and an algorithm")
     rows = convert(chosen.source, chosen.target, chosen.label_size)
     print(f"{chosen.target}: {rows} rows")
     return 0

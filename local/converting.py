@@ -1,16 +1,20 @@
-"""`algodock convert`: CSV, libsvm, Parquet and npz to and from RecordIO-protobuf, by the files' endings."""
+"""`algodock convert`: CSV, libsvm, Parquet and npz to and from RecordIO-protobuf, by the files' endings.
+
+An algorithm whose data are something else has a converter of its own: a module ``convert`` in its folder with
+``convert(arguments, program)``, which reads a command line and yields a sentence on each file it wrote.
+"""
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from common import content_types
+from common import content_types, manifest
 from common.batches import CSR, Batch, dense, join
 from common.channels.streams import Inflating
 from common.content_types import MediaType
@@ -50,6 +54,18 @@ def convert(source: Path, target: Path, label_size: int) -> int:
         raise ClientError(f"{source.name} holds no rows")
     with written(target) as temporary:
         return writer(chain([first], batches), temporary)
+
+
+def convert_for(algorithm: str, arguments: Sequence[str]) -> Iterator[str]:
+    """Converts what only ``algorithm`` knows. Raises ClientError when there is nothing like that."""
+    having = [name for name, path in manifest.known().items() if (path.parent / "convert.py").is_file()]
+    found = manifest.load(algorithm)
+    if found.name not in having:
+        raise ClientError(f"{found.name} has no converter of its own; accepted: {one_of(having)}")
+    converted: Iterator[str] = found.module("convert").convert(
+        arguments, f"algodock convert --for {found.name}"
+    )
+    return converted
 
 
 def _read(path: Path, label_size: int) -> Iterator[Batch]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from common.channels import Channel
 from common.failures import ClientError
 from common.formats.lines import shown
 from containers.seq2seq.config import SPECIAL
@@ -11,6 +12,22 @@ from containers.seq2seq.config import SPECIAL
 SOURCE, TARGET = "vocab.src.json", "vocab.trg.json"
 
 Vocabulary = dict[str, int]
+
+
+def read(channel: Channel) -> tuple[Vocabulary, Vocabulary]:
+    """Those of source and target in a channel's folder. Raises ClientError for one missing or wrong."""
+    channel.check()
+    missing = [name for name in (SOURCE, TARGET) if not (channel.folder / name).is_file()]
+    if missing:
+        raise ClientError(
+            f"Vocab files not present: channel {channel.name} has no {' and no '.join(missing)}; "
+            f"accepted: {SOURCE} and {TARGET}"
+        )
+    source, target = (
+        loads((channel.folder / name).read_bytes(), f"channel {channel.name}, file {name}")
+        for name in (SOURCE, TARGET)
+    )
+    return source, target
 
 
 def loads(text: bytes, name: str) -> Vocabulary:

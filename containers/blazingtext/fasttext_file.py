@@ -9,12 +9,15 @@ that of github.com/facebookresearch/fastText (args.cc, dictionary.cc, densematri
 
 from __future__ import annotations
 
+import itertools
+import math
 import mmap
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,21 +94,31 @@ class Pruning:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A matrix of ``shape`` of which only the rows ``numbers`` (ascending, int64) are not zero."""
+    """A matrix with ``count`` rows, of which most may be zero.
 
-    shape: tuple[int, int]
+    ``numbers`` (n,) int64, ascending, are the rows that may hold something else, and ``values`` (n + 1, dim)
+    what they hold. The last row of ``values`` is zeros: it stands for every other row.
+    """
+
+    count: int
     numbers: Int64
     values: Float32
+
+    def places(self) -> NDArray[np.int32]:
+        """Where in ``values`` each row is, (count,)."""
+        found = np.full(self.count, len(self.numbers), np.int32)
+        found[self.numbers] = np.arange(len(self.numbers), dtype=np.int32)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
 class FastText:
-    """A whole file. ``inputs``: (words + buckets, dim); ``outputs``: (labels or words, dim)."""
+    """A whole file. ``inputs``: words, then buckets; ``outputs``: (labels or words, dim)."""
 
     arguments: Arguments
     vocabulary: Vocabulary
     pruning: Pruning | None  # None: every bucket has its row
-    inputs: Float32
+    inputs: Rows
     outputs: Float32
 
 
@@ -155,19 +168,22 @@ def _write_matrix(file: BinaryIO, matrix: Float32) -> None:
 
 
 def _write_rows(file: BinaryIO, rows: Rows) -> None:
-    file.write(b"\0" + _size.pack(*rows.shape))
-    start, width = file.tell(), 4 * rows.shape[1]
-    # Rows that follow each other are written together.
-    breaks = np.flatnonzero(np.diff(rows.numbers) != 1) + 1
-    bounds = [0, *breaks.tolist(), len(rows.numbers)]
-    values = np.ascontiguousarray(rows.values, "<f4")
-    for first, stop in zip(bounds[:-1], bounds[1:], strict=True):
-        if first < stop:
-            file.seek(start + int(rows.numbers[first]) * width)
-            file.write(values[first:stop].data)
-    end = start + rows.shape[0] * width
+    dim = rows.values.shape[1]
+    file.write(b"\0" + _size.pack(rows.count, dim))
+    start, width = file.tell(), 4 * dim
+    for first, stop in _runs(rows.numbers):
+        file.seek(start + int(rows.numbers[first]) * width)
+        file.write(np.ascontiguousarray(rows.values[first:stop], "<f4").data)
+    end = start + rows.count * width
     file.truncate(end)
     file.seek(end)
+
+
+def _runs(numbers: Int64) -> Iterator[tuple[int, int]]:
+    """Where in ``numbers`` each run of rows that follow each other begins and ends."""
+    breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
+    bounds = [0, *breaks.tolist(), len(numbers)] if len(numbers) else []
+    return itertools.pairwise(bounds)
 
 
 # --- reading ---
@@ -211,19 +227,19 @@ class _Reader:
         self.at += layout.size
         return found
 
-    def array(self, kind: type[np.generic], *shape: int) -> NDArray[np.generic]:
+    def array(self, kind: type[Any], *shape: int) -> NDArray[Any]:
         """An array here, in memory of its own: aligned, and shared by processes that fork later."""
-        count = 1
-        for size in shape:
-            count *= size
-        size = count * np.dtype(kind).itemsize
-        self.need(size)
-        found = np.empty(count, kind)
+        self.need(math.prod(shape) * np.dtype(kind).itemsize)
+        found = np.empty(shape, kind)
+        self.fill(found)
+        return found
+
+    def fill(self, array: NDArray[Any]) -> None:
+        """Fills an array with what is here, which is known to be there."""
         self._file.seek(self.at)
-        if self._file.readinto(found.view(np.uint8)) != size:  # type: ignore[attr-defined]
+        if array.nbytes and self._file.readinto(memoryview(array).cast("B")) != array.nbytes:  # type: ignore[attr-defined]
             raise self.broken("ends early")
-        self.at += size
-        return found.reshape(shape)
+        self.at += array.nbytes
 
     def need(self, size: int) -> None:
         """Raises ClientError where fewer bytes are left."""
@@ -244,7 +260,7 @@ def _model(reader: _Reader) -> FastText:
     arguments = _read_arguments(reader, version)
     vocabulary, pruned = _read_vocabulary(reader, arguments)
     pruning = None if pruned < 0 else _read_pruning(reader, pruned)
-    inputs, quantised = _read_matrix(reader, arguments.dim)
+    inputs, quantised = _read_inputs(reader, arguments.dim)
     if pruning is not None and not quantised:
         raise reader.broken("has a pruned dictionary but is not quantised")
     due = vocabulary.words
@@ -252,9 +268,9 @@ def _model(reader: _Reader) -> FastText:
         due += int(pruning.rows.max(initial=-1)) + 1
     elif arguments.hashes:
         due += arguments.bucket
-    if len(inputs) < due:
-        raise reader.broken(f"has {len(inputs)} input rows where {due} are due")
-    outputs, _ = _read_matrix(reader, arguments.dim)
+    if inputs.count < due:
+        raise reader.broken(f"has {inputs.count} input rows where {due} are due")
+    outputs = _read_outputs(reader, arguments.dim)
     due = vocabulary.labels if arguments.kind == Kind.SUPERVISED else vocabulary.words
     if len(outputs) != due:
         raise reader.broken(f"has {len(outputs)} output rows where {due} are due")
@@ -310,17 +326,49 @@ def _read_pruning(reader: _Reader, count: int) -> Pruning:
     return Pruning(np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1]))
 
 
-def _read_matrix(reader: _Reader, dim: int) -> tuple[Float32, bool]:
-    """The matrix here, and whether it is quantised."""
-    (quantised,) = reader.unpack(struct.Struct("<B"))
-    if quantised:
-        return _read_quantised(reader, dim), True
+def _read_inputs(reader: _Reader, dim: int) -> tuple[Rows, bool]:
+    """The matrix here, without its rows of zeros, and whether it is quantised."""
+    if _quantised_next(reader):
+        matrix = _read_quantised(reader, dim)
+        values = np.concatenate([matrix, np.zeros((1, dim), np.float32)])
+        return Rows(len(matrix), np.arange(len(matrix)), values), True
+    from containers.blazingtext.file_kernels import tell_rows
+
+    count = _read_size(reader, dim)
+    filled = np.empty(count, np.bool_)
+    tell_rows(reader.data, reader.at, 4 * dim, filled)
+    numbers = np.flatnonzero(filled)
+    values = np.empty((len(numbers) + 1, dim), np.float32)
+    values[-1] = 0
+    start = reader.at
+    for first, stop in _runs(numbers):
+        reader.at = start + int(numbers[first]) * 4 * dim
+        reader.fill(values[first:stop])
+    reader.at = start + count * 4 * dim
+    _check_finite(reader, values)
+    return Rows(count, numbers, values), False
+
+
+def _read_outputs(reader: _Reader, dim: int) -> Float32:
+    if _quantised_next(reader):
+        return _read_quantised(reader, dim)
+    matrix = np.empty((_read_size(reader, dim), dim), np.float32)
+    reader.fill(matrix)
+    _check_finite(reader, matrix)
+    return matrix
+
+
+def _quantised_next(reader: _Reader) -> bool:
+    return reader.unpack(struct.Struct("<B")) != (0,)
+
+
+def _read_size(reader: _Reader, dim: int) -> int:
+    """How many rows the matrix here has, which are all there."""
     rows, columns = reader.unpack(_size)
     if rows < 0 or columns != dim:
         raise reader.broken(f"has a matrix of {rows} x {columns} where {dim} columns are due")
-    matrix = reader.array(np.float32, rows, columns)
-    _check_finite(reader, matrix)
-    return matrix, False
+    reader.need(rows * columns * 4)
+    return rows
 
 
 def _read_quantised(reader: _Reader, dim: int) -> Float32:

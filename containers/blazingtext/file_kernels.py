@@ -38,6 +38,19 @@ def read_entries(data: Any, at: int, offsets: Any, counts: Any, types: Any) -> A
 
 
 @compiled
+def tell_rows(data: Any, at: int, width: int, filled: Any) -> None:
+    """Whether each row of ``width`` bytes holds anything but zeros."""
+    for row in range(len(filled)):
+        found = False
+        for place in range(at, at + width):
+            if data[place] != 0:
+                found = True
+                break
+        filled[row] = found
+        at += width
+
+
+@compiled
 def copy_names(data: Any, at: int, offsets: Any, text: Any) -> None:
     """Fills ``text`` with the names of entries that ``read_entries`` looked through."""
     for entry in range(len(offsets) - 1):

@@ -35,6 +35,7 @@ def read(environment: Mapping[str, str], workers: int) -> Settings:
 
     Raises ClientError for a value that can't be understood.
     """
+    workers = _number(environment, "MODEL_SERVER_WORKERS", workers, 1)  # DeepAR's older name
     workers = _number(environment, "SAGEMAKER_MODEL_SERVER_WORKERS", workers, 1)
     max_payload = _max_payload(environment)
     multi_model = _flag(environment, "SAGEMAKER_MULTI_MODEL")

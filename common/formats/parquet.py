@@ -25,7 +25,7 @@ def decode(stream: Stream, name: str, media_type: MediaType, layout: Layout) -> 
     Integers, floating-point numbers and booleans are read. Raises ClientError for other columns, for nulls
     unless the layout has ``missing``, for another number of columns than wanted, and for broken files.
     """
-    with _seekable(stream) as file:
+    with seekable(stream) as file:
         yield from _batches(file, name, layout)
 
 
@@ -38,7 +38,8 @@ def decode_bytes(body: bytes, name: str, media_type: MediaType, layout: Layout) 
 DECODER = Decoder(decode, decode_bytes)
 
 
-def _seekable(stream: Stream) -> IO[bytes]:
+def seekable(stream: Stream) -> IO[bytes]:
+    """All of a stream as a file that can be read from its end; the caller closes it."""
     file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115, the caller closes it
     block = bytearray(BLOCK)
     while count := read_full(stream, memoryview(block)):

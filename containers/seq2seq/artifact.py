@@ -104,16 +104,19 @@ def _network(config: Config, arrays: dict[str, ndarray.Array]) -> Network:
     if config.num_layers_encoder + config.num_layers_decoder > len(arrays):
         raise wrong
     try:
-        with torch.device("meta"):  # shapes only: no memory is taken for what damage may claim
-            network = Network(config)
-    except (RuntimeError, OverflowError):
+        # Its weights are never touched, so that what damage claims takes no memory.
+        network = Network(config)
+    except (RuntimeError, MemoryError, OverflowError):
         raise wrong from None
     weights = {}
-    for name, expected in network.state_dict().items():
-        array = arrays.get(f"arg:{name}")
-        if array is None or array.shape != tuple(expected.shape) or array.dtype.str != "<f4":
+    state = network.state_dict()
+    if {f"arg:{name}" for name in state} != set(arrays):
+        raise wrong
+    for name, expected in state.items():
+        array = arrays[f"arg:{name}"]
+        if array.shape != tuple(expected.shape) or array.dtype.str != "<f4":
             raise wrong
-        weights[name] = torch.from_numpy(array)
+        weights[name] = torch.tensor(array)  # aligned as in training, so that results are the same
         if not torch.isfinite(weights[name].sum()) and not torch.isfinite(weights[name]).all():
             raise ClientError(
                 f"{PARAMETERS} in the model folder: {name} has values that are not finite numbers"

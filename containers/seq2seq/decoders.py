@@ -15,6 +15,7 @@ from torch.nn import functional
 from containers.seq2seq.attention import Attending, Attention, Source, last, mean
 from containers.seq2seq.config import Config
 from containers.seq2seq.convolution import Convolution
+from containers.seq2seq.layers import Embedding, Linear
 from containers.seq2seq.recurrence import Cell, Deferred, linear
 
 State = tuple[Tensor, ...]
@@ -53,7 +54,7 @@ class RecurrentDecoder(nn.Module):
         self.residual = config.rnn_first_residual_layer - 1 if config.rnn_residual_connections else layers
         self.upper = config.rnn_attention_in_upper_layers and layers > 1
         self._size = hidden
-        self.embedding = nn.Embedding(config.vocab_target_size, config.num_embed_target)
+        self.embedding = Embedding(config.vocab_target_size, config.num_embed_target)
         above = hidden + encoded if self.upper else hidden
         self.cells = nn.ModuleList(
             Cell(self.kind, above if number else config.num_embed_target + hidden, hidden)
@@ -61,11 +62,11 @@ class RecurrentDecoder(nn.Module):
         )
         self._states = (2 if self.kind == "lstm" else 1) * layers
         initial = 0 if self._init == "zero" else self._states
-        self.initial = nn.ModuleList(nn.Linear(encoded, hidden) for _ in range(initial))
+        self.initial = nn.ModuleList(Linear(encoded, hidden) for _ in range(initial))
         self.attention = Attention(
             config.rnn_attention_type, encoded, hidden, config.rnn_attention_num_hidden
         )
-        self.hidden = nn.Linear(hidden + encoded, hidden)
+        self.hidden = Linear(hidden + encoded, hidden)
 
     def source(self, encoded: Tensor, lengths: Tensor) -> Source:
         """What a decoding attends to."""
@@ -159,9 +160,9 @@ class ConvolutionalDecoder(nn.Module):
         hidden, embed = config.cnn_num_hidden, config.num_embed_target
         self._dropout, self.hidden_dropout = config.embed_dropout_target, config.cnn_hidden_dropout
         self.behind = config.cnn_kernel_width_decoder - 1
-        self.embedding = nn.Embedding(config.vocab_target_size, embed)
-        self.positions = nn.Embedding(config.max_seq_len_target + 1, embed)  # <s> has the first
-        self.input = nn.Linear(embed, hidden, bias=False)
+        self.embedding = Embedding(config.vocab_target_size, embed)
+        self.positions = Embedding(config.max_seq_len_target + 1, embed)  # <s> has the first
+        self.input = Linear(embed, hidden, bias=False)
         self.layers = nn.ModuleList(
             Convolution(hidden, config.cnn_kernel_width_decoder, config.cnn_activation_type)
             for _ in range(config.num_layers_decoder)

@@ -8,8 +8,9 @@ from torch.nn import functional
 
 from containers.seq2seq.config import Config
 from containers.seq2seq.convolution import Convolution
+from containers.seq2seq.layers import Embedding, Gru, Linear, Lstm
 
-_LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU}
+_LAYERS = {"lstm": Lstm, "gru": Gru}
 
 
 class RecurrentEncoder(nn.Module):
@@ -23,7 +24,7 @@ class RecurrentEncoder(nn.Module):
         self._residual = config.rnn_first_residual_layer - 2
         if not config.rnn_residual_connections:
             self._residual = config.num_layers_encoder
-        self.embedding = nn.Embedding(config.vocab_source_size, config.num_embed_source)
+        self.embedding = Embedding(config.vocab_source_size, config.num_embed_source)
         self.forwards = layer(config.num_embed_source, hidden // 2)
         self.backwards = layer(config.num_embed_source, hidden // 2)
         self.upper = nn.ModuleList(layer(hidden, hidden) for _ in range(config.num_layers_encoder - 1))
@@ -62,10 +63,10 @@ class ConvolutionalEncoder(nn.Module):
         self._dropout, self._hidden_dropout = config.embed_dropout_source, config.cnn_hidden_dropout
         self._side = (config.cnn_kernel_width_encoder - 1) // 2
         hidden, embed = config.cnn_num_hidden, config.num_embed_source
-        self.embedding = nn.Embedding(config.vocab_source_size, embed)
+        self.embedding = Embedding(config.vocab_source_size, embed)
         # The shortest bucket of a training job has two positions.
-        self.positions = nn.Embedding(max(2, config.max_seq_len_source), embed)
-        self.input = nn.Linear(embed, hidden, bias=False)
+        self.positions = Embedding(max(2, config.max_seq_len_source), embed)
+        self.input = Linear(embed, hidden, bias=False)
         self.layers = nn.ModuleList(
             Convolution(hidden, config.cnn_kernel_width_encoder, config.cnn_activation_type)
             for _ in range(config.num_layers_encoder)

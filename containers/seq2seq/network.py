@@ -11,6 +11,7 @@ from common.failures import ClientError
 from containers.seq2seq.config import Config
 from containers.seq2seq.decoders import ConvolutionalDecoder, RecurrentDecoder
 from containers.seq2seq.encoders import ConvolutionalEncoder, RecurrentEncoder
+from containers.seq2seq.layers import Linear
 
 # MXNet's orthogonal initialiser scales by this.
 _ORTHOGONAL = 1.414
@@ -26,7 +27,7 @@ class Network(nn.Module):
         convolutional = ConvolutionalEncoder, ConvolutionalDecoder
         self.encoder = (recurrent if config.encoder_type == "rnn" else convolutional)[0](config)
         self.decoder = (recurrent if config.decoder_type == "rnn" else convolutional)[1](config)
-        self.output = nn.Linear(config.decoder_num_hidden, config.vocab_target_size)
+        self.output = Linear(config.decoder_num_hidden, config.vocab_target_size)
 
     def forward(self, source: Tensor, source_lengths: Tensor, target_in: Tensor) -> Tensor:
         """Logits (B, T, V) of the word after each of ``target_in`` (B, T), which begins with <s>.

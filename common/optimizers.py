@@ -59,6 +59,7 @@ class Optimizer:
         self.rate = settings.rate
         self._steps = 0
         native = weights.device.type == "cpu" if native is None else native
+        self._native = native
         self._update: Callable[..., None] = self._natively if native else self._by_torch
         whole = [weights, gradient, *(torch.zeros_like(weights) for _ in range(self.states))]
         parts = _parts(len(weights), undecayed) if settings.decay else [(slice(0, len(weights)), 0.0)]
@@ -76,6 +77,14 @@ class Optimizer:
         run = map if self._pool is None else self._pool.map
         for _ in run(lambda work: self._update(*work[0], decay=work[1], rate=rate), self._work):
             pass
+
+    def apply(self, *vectors: Tensor) -> None:
+        """The update of the last `step` on other vectors: weights, their gradient and as many states.
+
+        For rows of a table of which few are touched.
+        """
+        given = [vector.numpy() for vector in vectors] if self._native else vectors
+        self._update(*given, decay=self.settings.decay, rate=self.rate * self._correction())
 
     def _natively(self, *vectors: np.ndarray, decay: float, rate: float) -> None:
         settings = self.settings

@@ -81,6 +81,7 @@ class InferenceSpec:
     root: str = "predictions"  # the top-level key of a JSON answer
     multi_model: bool = True
     answers_alike: bool = False  # without an Accept header, answers are of the request's content type
+    ignores_accept: bool = False  # so they are whatever the Accept header says
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ class Types:
     default_content_type: MediaType
     default_accept: MediaType
     alike: bool  # what asks for no type is answered with its own
+    always: bool  # and so is what asks for another
 
     @classmethod
     def of(cls, manifest: Manifest, default_accept: str | None) -> Types:
@@ -67,6 +68,7 @@ class Types:
             content_types.parse(spec.default_content_type),
             default,
             spec.answers_alike and default_accept is None,
+            spec.ignores_accept,
         )
 
     def content_type(self, header: str | None) -> MediaType:
@@ -82,6 +84,8 @@ class Types:
 
     def accept(self, header: str | None, content_type: str) -> MediaType:
         """The best answer to an Accept header of a request of ``content_type``. Raises Refusal 406."""
+        if self.always:
+            return MediaType(content_type)
         alike = self.alike and content_type in self.accepts
         default = MediaType(content_type) if alike else self.default_accept
         found = content_types.negotiate(header, self.accepts, default)

@@ -79,7 +79,7 @@ def _value(label: bytes, where: str) -> Any:
 
 
 def _line(text: bytes, value: Any, where: str) -> bytes:
-    """A line of fastText's form. Labels stand first: what ends a sentence within its text can't cut them off."""
+    """A line of fastText's form. Labels stand first, or what ends a sentence in a text would cut them off."""
     labels = value if isinstance(value, list) else [value]
     tokens = [_token(label, where) for label in labels]
     return b" ".join([*tokens, text.replace(b"\n", b" ")]) + b"\n"

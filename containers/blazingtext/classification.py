@@ -70,7 +70,7 @@ def _begun(run: Run) -> _Work | None:
     values = run.hyperparameters
     if values["early_stopping"] and "validation" not in run.channels:
         raise ClientError(
-            "early_stopping is true, but there is no channel validation; accepted: one with labelled sentences"
+            "early_stopping is true, but there is no channel validation; accepted: labelled sentences"
         )
     corpora = {name: _corpus(run, name) for name in run.channels}
     rows = corpora["train"].count(values["min_count"])
@@ -110,11 +110,11 @@ def _check(run: Run, rows: Rows) -> None:
     if not rows.count:
         least = run.hyperparameters["min_count"]
         raise ClientError(
-            f"no word of channel train comes up {least} times (min_count); accepted: a smaller min_count or more text"
+            f"no word of channel train comes up min_count = {least} times; accepted: a smaller min_count"
         )
     if vocabulary.words + _buckets(run) > _MOST_ROWS:
         raise ClientError(
-            f"buckets is {_buckets(run)}, and there are {vocabulary.words} words; accepted: {_MOST_ROWS} of both"
+            f"there are {_buckets(run)} buckets and {vocabulary.words} words; accepted: {_MOST_ROWS} in all"
         )
 
 

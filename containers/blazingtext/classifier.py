@@ -74,12 +74,27 @@ class HogwildClassifier:
     def learn(self, examples: Examples, rate: float, rate_after: float, key: int) -> None:
         """See `Classifier`."""
         classifier_kernels.learn(
-            self._inputs, self._outputs, *_arrays(examples), rate, rate_after, np.uint64(key)
+            self._inputs,
+            self._outputs,
+            examples.features,
+            examples.bounds,
+            examples.labels,
+            examples.label_bounds,
+            rate,
+            rate_after,
+            np.uint64(key),
         )
 
     def hits(self, examples: Examples) -> int:
         """See `Classifier`."""
-        return int(classifier_kernels.hits(self._inputs, self._outputs, *_arrays(examples)))
+        return classifier_kernels.hits(
+            self._inputs,
+            self._outputs,
+            examples.features,
+            examples.bounds,
+            examples.labels,
+            examples.label_bounds,
+        )
 
     def keep(self) -> None:
         """See `Classifier`."""
@@ -97,7 +112,3 @@ class HogwildClassifier:
     def weights(self) -> tuple[Float32, Float32]:
         """See `Classifier`."""
         return self._inputs, self._outputs
-
-
-def _arrays(examples: Examples) -> tuple[np.ndarray, ...]:
-    return examples.features, examples.bounds, examples.labels, examples.label_bounds

@@ -23,7 +23,7 @@ def _drawn(key: np.uint64, number: int, count: int) -> int:
     code = key + np.uint64(number + 1) * _GOLDEN
     code = (code ^ (code >> np.uint64(30))) * _MIX_1
     code = (code ^ (code >> np.uint64(27))) * _MIX_2
-    return np.int64((code ^ (code >> np.uint64(31))) % np.uint64(count))
+    return int(np.int64((code ^ (code >> np.uint64(31))) % np.uint64(count)))
 
 
 @compiled

@@ -24,7 +24,7 @@ Answers = Sequence[dict[str, Any]]
 
 
 class TextCodec:
-    """JSON: ``{"instances": [text, ...], "configuration": {"k": 2}}``; JSON Lines: ``{"source": text, "k": 2}``."""
+    """``{"instances": [text, ...], "configuration": {"k": 2}}``, or lines ``{"source": text, "k": 2}``."""
 
     def decode(self, body: bytes, content_type: MediaType) -> Request | None:
         """The texts of a request; None when it holds nothing. Raises ClientError."""
@@ -36,14 +36,12 @@ class TextCodec:
             texts = [_source(line, found.where(index)) for index, line in enumerate(lines)]
             counts = [_count(line, "k", found.where(index)) for index, line in enumerate(lines)]
             return Request(texts, counts)
-        for index, text in enumerate(found.instances):
-            if not isinstance(text, str):
-                raise _no_text(found.where(index), text)
+        texts = [_text(value, found.where(index)) for index, value in enumerate(found.instances)]
         configuration = found.options.get("configuration", {})
         if not isinstance(configuration, dict):
             raise ClientError(f'"configuration" is {shown(str(configuration))}; accepted: {{"k": count}}')
         count = _count(configuration, "k", '"configuration"')
-        return Request(found.instances, [count] * len(found.instances))
+        return Request(texts, [count] * len(texts))
 
     def encode(self, answers: Answers, accept: MediaType) -> bytes:
         """A bare list, or an object a line, whose keys AWS has the other way round."""
@@ -55,10 +53,7 @@ class TextCodec:
 def _source(line: Any, where: str) -> str:
     if not isinstance(line, dict) or "source" not in line:
         raise ClientError(f'{where} is not accepted; accepted: {{"source": text}}')
-    source = line["source"]
-    if not isinstance(source, str):
-        raise _no_text(f'"source" of {where}', source)
-    return source
+    return _text(line["source"], f'"source" of {where}')
 
 
 def _count(found: dict[str, Any], key: str, where: str) -> int:
@@ -68,5 +63,7 @@ def _count(found: dict[str, Any], key: str, where: str) -> int:
     return count
 
 
-def _no_text(where: str, value: Any) -> ClientError:
-    return ClientError(f"{where} is {shown(str(value))}; accepted: a text")
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise ClientError(f"{where} is {shown(str(value))}; accepted: a text")
+    return value

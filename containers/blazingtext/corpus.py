@@ -58,7 +58,7 @@ class Meaning:
 
 
 def rows_of(vocabulary: Vocabulary, entries: Int32, seen: NDArray[np.uint8]) -> Rows:
-    """The rows, of which ``seen`` (buckets,) says what n-grams need; ``entries`` are `Counter.vocabulary`'s."""
+    """The rows. ``seen`` (buckets,) tells the n-grams' buckets; ``entries`` are `Counter.vocabulary`'s."""
     buckets = np.flatnonzero(seen)
     bucket_rows = np.full(len(seen), vocabulary.words + len(buckets), np.int32)
     bucket_rows[buckets] = vocabulary.words + np.arange(len(buckets), dtype=np.int32)

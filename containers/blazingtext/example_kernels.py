@@ -26,8 +26,8 @@ def tell_kinds(
     """Whether each token is a word, a label, or a word that ends an example.
 
     Tokens with a number below ``words`` are words and those with a higher one labels. Without a number, or
-    where ``words`` is -1, labels are what begins with ``prefix``. The end-of-sentence token is at the start of
-    ``data``.
+    where ``words`` is -1, labels are what begins with ``prefix``. ``data`` begins with the end-of-sentence
+    token.
     """
     size = len(prefix)
     for token in range(len(kinds)):
@@ -50,14 +50,14 @@ def tell_kinds(
 @compiled
 def count_features(kinds: UInt8, numbers: Int32, word_ngrams: int) -> int:
     """How many features the tokens have, at most."""
-    total = words = np.int64(0)
+    total = words = 0
     for token in range(len(kinds)):
         if kinds[token] != LABEL:
             words += 1
             # This word ends an n-gram with each of the words before it.
             total += (numbers[token] >= 0) + min(words - 1, word_ngrams - 1)
         if kinds[token] == END:
-            words = np.int64(0)
+            words = 0
     return total
 
 
@@ -66,6 +66,8 @@ def to_examples(
     numbers: Int32,
     hashes: Hashes,
     kinds: UInt8,
+    subwords: Int32,
+    subword_bounds: Int64,
     word_ngrams: int,
     buckets: int,
     keep_all: bool,
@@ -76,11 +78,13 @@ def to_examples(
 ) -> int:
     """Fills examples ``features[bounds[i]:bounds[i + 1]]`` with their labels alike; how many there are.
 
-    As fastText's Dictionary::getLine: known words in order, then the n-grams that begin at each word, known or
-    not. Labels without a number are -1. Examples without labels are left out unless ``keep_all``.
+    As fastText's Dictionary::getLine: known words in order, each before its subwords, then the n-grams that
+    begin at each word, known or not. Token ``i`` has the buckets ``subwords[subword_bounds[i]:...]``; where
+    there are no subwords, both are empty. Labels without a number are -1. Examples without labels are left
+    out unless ``keep_all``.
     """
     count, start, token = 0, 0, 0
-    at = label_at = np.int64(0)
+    at = label_at = 0
     bounds[0] = label_bounds[0] = 0
     while start < len(kinds):
         token = start
@@ -88,14 +92,19 @@ def to_examples(
             if kinds[token] == LABEL:
                 labels[label_at] = numbers[token]
                 label_at += 1
-            elif numbers[token] >= 0:
-                features[at] = numbers[token]
-                at += 1
+            else:
+                if numbers[token] >= 0:
+                    features[at] = numbers[token]
+                    at += 1
+                if len(subword_bounds):
+                    for place in range(subword_bounds[token], subword_bounds[token + 1]):
+                        features[at] = ~subwords[place]
+                        at += 1
             token += 1
             if kinds[token - 1] == END:
                 break
         if label_at == label_bounds[count] and not keep_all:
-            at = bounds[count]
+            at = int(bounds[count])
         else:
             if word_ngrams > 1:
                 at = _ngrams(hashes, kinds, start, token, word_ngrams, buckets, features, at)

@@ -10,12 +10,14 @@ import numpy as np
 from common.batches import Int64
 from containers.blazingtext import example_kernels
 from containers.blazingtext.example_kernels import UInt8
+from containers.blazingtext.subwords import subwords
 from containers.blazingtext.text_kernels import Int32
 from containers.blazingtext.tokens import Tokens
 from containers.blazingtext.vocabulary import LABEL_PREFIX
 
 _PREFIX = np.frombuffer(bytearray(LABEL_PREFIX), np.uint8)
 _UNCOUNTED = -1
+_NO_SUBWORDS = np.empty(0, np.int32), np.empty(0, np.int64)
 
 Numbering = Callable[[Tokens], Int32]
 """The number of each token, -1 for none."""
@@ -38,6 +40,17 @@ class Examples:
     def __len__(self) -> int:
         return len(self.bounds) - 1
 
+    def __getitem__(self, rows: slice) -> Examples:
+        start, stop, _ = rows.indices(len(self))
+        bounds, label_bounds = self.bounds[start : stop + 1], self.label_bounds[start : stop + 1]
+        return Examples(
+            self.features[bounds[0] : bounds[-1]],
+            bounds - bounds[0],
+            self.labels[label_bounds[0] : label_bounds[-1]],
+            label_bounds - label_bounds[0],
+            self.tokens * (stop - start) // max(len(self), 1),
+        )
+
     def settled(self, word_rows: Int32, bucket_rows: Int32, label_numbers: Int32) -> Examples:
         """The same with table rows for features; -1 in ``word_rows`` leaves a word out.
 
@@ -55,12 +68,15 @@ class Grammar:
 
     ``buckets`` is what n-grams are hashed to. Tokens with a number from ``words`` on are labels; with
     ``words`` -1 those are that begin with LABEL_PREFIX. With ``keep_all`` unlabelled sentences are examples.
+    With ``max_char`` subwords of ``min_char`` to ``max_char`` characters are features too.
     """
 
     word_ngrams: int
     buckets: int
     words: int = _UNCOUNTED
     keep_all: bool = False
+    min_char: int = 0
+    max_char: int = 0
 
     def examples(self, blocks: Iterable[Tokens], numbering: Numbering) -> Iterator[Examples]:
         """The examples of a text's blocks of tokens; one may go over several blocks."""
@@ -78,6 +94,24 @@ class Grammar:
         if parts:
             yield self._examples(_joined(parts))
 
+    def sentences(self, tokens: Tokens, numbers: Int32) -> Examples:
+        """The examples of a text that is there as a whole, with subwords."""
+        return self._examples(self._part(tokens, numbers), self._subwords(tokens))
+
+    def each(self, tokens: Tokens, numbers: Int32) -> Examples:
+        """An example of each token, with subwords."""
+        kinds = np.full(len(tokens), example_kernels.END, np.uint8)
+        return self._examples(_Part(numbers, tokens.hashes, kinds), self._subwords(tokens))
+
+    def _subwords(self, tokens: Tokens) -> tuple[Int32, Int64]:
+        if not self.max_char:
+            return _NO_SUBWORDS
+        words = list(tokens)
+        offsets = np.zeros(len(words) + 1, np.int64)
+        np.cumsum([len(word) for word in words], out=offsets[1:])
+        text = np.frombuffer(bytearray(b"".join(words)), np.uint8)
+        return subwords(text, offsets, self.min_char, self.max_char, self.buckets)
+
     def _part(self, tokens: Tokens, numbers: Int32) -> _Part:
         kinds = np.empty(len(tokens), np.uint8)
         example_kernels.tell_kinds(
@@ -85,9 +119,9 @@ class Grammar:
         )
         return _Part(numbers, tokens.hashes, kinds)
 
-    def _examples(self, part: _Part) -> Examples:
+    def _examples(self, part: _Part, pieces: tuple[Int32, Int64] = _NO_SUBWORDS) -> Examples:
         kinds = part.kinds
-        size = example_kernels.count_features(kinds, part.numbers, self.word_ngrams)
+        size = example_kernels.count_features(kinds, part.numbers, self.word_ngrams) + len(pieces[0])
         most = int(np.count_nonzero(kinds == example_kernels.END)) + 2
         features, bounds = np.empty(size, np.int32), np.empty(most, np.int64)
         labels = np.empty(int(np.count_nonzero(kinds == example_kernels.LABEL)), np.int32)
@@ -96,6 +130,7 @@ class Grammar:
             part.numbers,
             part.hashes,
             kinds,
+            *pieces,
             self.word_ngrams,
             self.buckets,
             self.keep_all,

@@ -1,10 +1,10 @@
 """fastText's binary file (.bin): what Facebook's command line writes and reads, version 12.
 
 In order, all little-endian: magic number and version, the arguments of training, the dictionary (words by
-falling count, then labels), and two matrices, each behind a byte that says whether it is quantised: input rows
-(words, then hash buckets) and output rows (labels, or words). A quantised file (.ftz) keeps a row as one byte
-for each few numbers of it and may keep some buckets only (Joulin et al., FastText.zip, 2016). The layout is
-that of github.com/facebookresearch/fastText (args.cc, dictionary.cc, densematrix.cc, quantmatrix.cc).
+falling count, then labels), and two matrices, each behind a byte that says whether it is quantised: input
+rows (words, then hash buckets) and output rows (labels, or words). A quantised file (.ftz) keeps a row as one
+byte for each few numbers of it and may keep some buckets only (Joulin et al., FastText.zip, 2016). The layout
+is that of github.com/facebookresearch/fastText (args.cc, dictionary.cc, densematrix.cc, quantmatrix.cc).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -39,6 +40,7 @@ _quantiser = struct.Struct("<4i")
 
 _WORD, _LABEL = 0, 1
 _CENTROIDS = 256  # what a byte tells apart
+_MOST_PRUNED = 100_000_000  # buckets of a file that doesn't hold them all
 _LONGEST_PART = 64  # numbers that one byte may stand for; fastText's own option is 2
 _PART = 1 << 22  # numbers that are written or looked through at a time
 
@@ -86,10 +88,10 @@ class Arguments:
 
 @dataclass(frozen=True, slots=True)
 class Pruning:
-    """The buckets that a quantised model kept, ascending, and the input row behind the words' of each (int32)."""
+    """The buckets that a quantised model kept, ascending, and the row of each behind those of words."""
 
-    buckets: NDArray[np.int32]
-    rows: NDArray[np.int32]
+    buckets: NDArray[np.int32]  # (n,)
+    rows: NDArray[np.int32]  # (n,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +215,7 @@ def _mapped(file: BinaryIO, name: str) -> mmap.mmap:
 class _Reader:
     """A place in a file, whose bytes are mapped too."""
 
-    def __init__(self, file: BinaryIO, data: NDArray[np.uint8], name: str) -> None:
+    def __init__(self, file: BufferedReader, data: NDArray[np.uint8], name: str) -> None:
         self.data = data
         self.name = name
         self.at = 0
@@ -223,7 +225,7 @@ class _Reader:
     def unpack(self, layout: struct.Struct) -> tuple[int, ...]:
         """The numbers here."""
         self.need(layout.size)
-        found = layout.unpack(self.data[self.at : self.at + layout.size])
+        found = layout.unpack_from(self.data.data, self.at)
         self.at += layout.size
         return found
 
@@ -237,7 +239,7 @@ class _Reader:
     def fill(self, array: NDArray[Any]) -> None:
         """Fills an array with what is here, which is known to be there."""
         self._file.seek(self.at)
-        if array.nbytes and self._file.readinto(memoryview(array).cast("B")) != array.nbytes:  # type: ignore[attr-defined]
+        if array.nbytes and self._file.readinto(array.data.cast("B")) != array.nbytes:
             raise self.broken("ends early")
         self.at += array.nbytes
 
@@ -259,7 +261,7 @@ def _model(reader: _Reader) -> FastText:
         raise reader.broken(f"has version {version}, and {_OLD_VERSION} and {VERSION} are read")
     arguments = _read_arguments(reader, version)
     vocabulary, pruned = _read_vocabulary(reader, arguments)
-    pruning = None if pruned < 0 else _read_pruning(reader, pruned)
+    pruning = None if pruned < 0 else _read_pruning(reader, pruned, arguments.bucket)
     inputs, quantised = _read_inputs(reader, arguments.dim)
     if pruning is not None and not quantised:
         raise reader.broken("has a pruned dictionary but is not quantised")
@@ -318,10 +320,14 @@ def _read_vocabulary(reader: _Reader, arguments: Arguments) -> tuple[Vocabulary,
     return vocabularies.of_text(text, offsets, counts, words, tokens), pruned
 
 
-def _read_pruning(reader: _Reader, count: int) -> Pruning:
+def _read_pruning(reader: _Reader, count: int, buckets: int) -> Pruning:
+    if buckets > _MOST_PRUNED:
+        raise reader.broken(
+            f"has {buckets} buckets, and up to {_MOST_PRUNED} are read where some were pruned"
+        )
     pairs = reader.array(np.int32, count, 2)
-    if count and pairs.min() < 0:
-        raise reader.broken("has a pruned dictionary with negative numbers")
+    if count and (pairs.min() < 0 or pairs[:, 0].max() >= buckets):
+        raise reader.broken("has a pruned dictionary with numbers out of range")
     pairs = pairs[np.argsort(pairs[:, 0], kind="stable")]
     return Pruning(np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1]))
 
@@ -403,10 +409,7 @@ def _read_quantiser(reader: _Reader, dim: int) -> list[Float32]:
         raise reader.broken("has a quantiser whose last part has a wrong size")
     centroids = reader.array(np.float32, dim * _CENTROIDS)
     bounds = [min(number * part, dim) * _CENTROIDS for number in range(count + 1)]
-    return [
-        centroids[start:stop].reshape(_CENTROIDS, -1)
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
-    ]
+    return [centroids[start:stop].reshape(_CENTROIDS, -1) for start, stop in itertools.pairwise(bounds)]
 
 
 def _check_finite(reader: _Reader, matrix: Float32) -> None:

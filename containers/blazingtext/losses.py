@@ -52,8 +52,8 @@ def _logistic(scores: Float32) -> Float32:
 def _tree(counts: Int64) -> NDArray[np.int64]:
     """The two children of each inner node of Huffman's tree, (labels - 1, 2), the root last.
 
-    Nodes are numbered labels first, then inner ones. As fastText's buildTree: rarest first, and a node that is
-    no rarer than a label goes before it.
+    Nodes are numbered labels first, then inner ones. As fastText's buildTree: rarest first, of equally rare
+    ones inner nodes.
     """
     labels = len(counts)
     weights = np.full(max(2 * labels - 1, 1), 10**15, np.int64)

@@ -10,9 +10,13 @@ _STEP = 0.02  # of the whole, from one line to the next
 
 
 class Progress:
-    """Prints a line each few percent. ``total``: words of all epochs; ``rate``: the learning rate at first."""
+    """Prints a line each few percent. ``total``: words of all epochs; ``rate``: the first learning rate.
 
-    def __init__(self, total: int, rate: float) -> None:
+    Lines are ``marked`` with # signs but on several hosts.
+    """
+
+    def __init__(self, total: int, rate: float, marked: bool = True) -> None:
+        self._form = "##### %s #####" if marked else "%s"
         self.words = 0
         self._total = max(total, 1)
         self._rate = rate
@@ -34,10 +38,8 @@ class Progress:
         done = self.words / self._total
         if done >= self._told + _STEP or (self.words == self._total and self._told < 1):
             self._told = done
-            log.info(
-                "##### Alpha: %.4f  Progress: %.2f%%  Million Words/sec: %.2f #####",
-                *(self.rate, 100 * done, self._speed()),
-            )
+            line = "Alpha: %.4f  Progress: %.2f%%  Million Words/sec: %.2f"
+            log.info(self._form, line % (self.rate, 100 * done, self._speed()))
 
     def finish(self) -> None:
         """Prints how long it took."""

@@ -37,7 +37,7 @@ def _subwords(
     bounds: Int64,
 ) -> int:
     """Fills ``found``, if there is room, and ``bounds``; how many n-grams there are."""
-    count = np.int64(0)
+    count = 0
     write = len(found) > 0
     for word in range(len(offsets) - 1):
         start, stop = offsets[word], offsets[word + 1]

@@ -77,6 +77,15 @@ def test_an_algorithm_may_answer_alike(manifest):
     assert app.Types.of(found, JSON_LINES).accept(None, CSV).name == JSON_LINES
 
 
+def test_an_algorithm_may_ignore_what_is_accepted(manifest):
+    found = dataclasses.replace(
+        manifest, inference=dataclasses.replace(manifest.inference, ignores_accept=True)
+    )
+    types = app.Types.of(found, JSON_LINES)
+    for header in (None, "*/*", JSON, "text/html"):
+        assert types.accept(header, CSV).name == CSV
+
+
 def test_parameters_and_case(client):
     answer = invoke(client(), b"9,3,4,0.1", "Text/CSV; label_size=1; charset=UTF-8", "text/CSV;q=0.5, x/y")
     assert (answer.status_code, answer.data) == (200, ANSWER[CSV])

@@ -17,7 +17,7 @@ from containers.blazingtext import text_kernels
 from containers.blazingtext.text_kernels import Bytes, Hashes, Int32
 
 END_OF_SENTENCE = b"</s>"
-PIECE = 1 << 17  # bytes: some milliseconds of learning, and a stop is heard in between
+PIECE = 1 << 16  # bytes: some milliseconds of learning, and a stop is heard in between
 LONGEST_TOKEN = 1 << 24
 _SEPARATORS = b" \n\r\t\v\f\0"
 _FIRST = len(END_OF_SENTENCE)

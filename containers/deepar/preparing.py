@@ -86,8 +86,10 @@ def _agreed(run: Run, reader: Reader, train: list[Series]) -> Schema:
             f"another host {counts[0]} and {counts[1]}; accepted: the same number in all series"
         )
     cats, rows = (max(int(count), 0) for count in counts)
-    sizes = np.array([one.cat for one in train], np.int64).reshape(len(train), -1).max(0, initial=-1) + 1
-    largest = cluster.all_reduce(sizes if train else np.zeros(cats, np.int64), "max")
+    sizes = np.zeros(cats, np.int64)
+    if train:
+        sizes[:] = np.array([one.cat for one in train], np.int64).reshape(len(train), cats).max(axis=0) + 1
+    largest = cluster.all_reduce(sizes, "max")
     cardinality = found.cardinality or tuple(int(size) for size in largest)
     for feature, size in enumerate(cardinality):
         if size > largest[feature]:

@@ -34,6 +34,7 @@ class Reader:
 
     def __init__(self, channel: Channel, schema: Schema, horizon: int) -> None:
         self.schema = schema
+        self._asked = schema
         self.file = str(channel.folder)  # the first that holds series
         self._channel = channel
         self._horizon = horizon
@@ -49,7 +50,7 @@ class Reader:
             if first and self.file == str(self._channel.folder):
                 self.file = f"{self._channel.folder}/{_path(name)}"
             first = False
-            series = parse(record, what, self.schema)
+            series = parse(record, what, self._asked)
             self.schema = agree(series, what, self.schema)
             _check_length(series, what, self._horizon)
             block.append(series)

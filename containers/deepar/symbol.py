@@ -2,8 +2,8 @@
 
 Its inputs are ``data`` (batch, lags, calendar, age and dynamic features), ``scale`` (batch, 1), ``cat``
 (batch, features) where there are categories, and the state of each layer before the step,
-``lstm0_begin_state_0`` (output) and ``_1`` (cell). Its outputs are the numbers that describe the distribution,
-and the state behind the step. Zoneout is what it is on average.
+``lstm0_begin_state_0`` (output) and ``_1`` (cell). Its outputs are the numbers that describe the
+distribution, and the state behind the step. Zoneout is what it is on average.
 """
 
 from __future__ import annotations

@@ -53,7 +53,8 @@ class Store:
     ) -> None:
         self.span = span
         self.lengths = np.array([len(one) for one in series], np.int64)
-        self.cats = np.array([one.cat for one in series], np.int64).reshape(len(series), -1)
+        features = len(series[0].cat) if series else 0
+        self.cats = np.array([one.cat for one in series], np.int64).reshape(len(series), features)
         targets = np.concatenate([one.target for one in series]) if series else np.empty(0, np.float32)
         self._observed = (~np.isnan(targets)).view(np.uint8)
         self._offsets = _offsets(self.lengths)

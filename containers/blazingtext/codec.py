@@ -20,6 +20,8 @@ class Request:
     counts: list[int]
 
 
+_MOST = 1 << 31  # labels: more than a model can have
+
 Answers = Sequence[dict[str, Any]]
 
 
@@ -58,9 +60,10 @@ def _source(line: Any, where: str) -> str:
 
 def _count(found: dict[str, Any], key: str, where: str) -> int:
     count = found.get(key, 1)
-    if type(count) is not int or count < 1:
+    # A number too long for 64 bits comes as a float.
+    if type(count) not in (int, float) or not count >= 1 or count != count // 1:
         raise ClientError(f'"{key}" of {where} is {shown(str(count))}; accepted: a whole number from 1')
-    return count
+    return int(min(count, _MOST))
 
 
 def _text(value: Any, where: str) -> str:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from common.batches import Float32, Int64
 from common.failures import ClientError
+from common.finite import LARGEST
 from containers.blazingtext import vocabulary as vocabularies
 from containers.blazingtext.vocabulary import Vocabulary
 
@@ -40,6 +41,7 @@ _quantiser = struct.Struct("<4i")
 
 _WORD, _LABEL = 0, 1
 _CENTROIDS = 256  # what a byte tells apart
+_MOST_OCCURRENCES = 1e14  # of all words; fastText takes 1e15 for more than any word has
 _MOST_PRUNED = 100_000_000  # buckets of a file that doesn't hold them all
 _LONGEST_PART = 64  # numbers that one byte may stand for; fastText's own option is 2
 _PART = 1 << 22  # numbers that are written or looked through at a time
@@ -310,6 +312,8 @@ def _read_vocabulary(reader: _Reader, arguments: Arguments) -> tuple[Vocabulary,
     stop = read_entries(reader.data, reader.at, offsets, counts, types)
     if stop < 0:
         raise reader.broken("ends early, within its dictionary")
+    if size and (counts.min() < 0 or counts.sum(dtype=np.float64) > _MOST_OCCURRENCES):
+        raise reader.broken("has counts out of range")
     if (types[:words] != _WORD).any() or (types[words:] != _LABEL).any():
         raise reader.broken("has words and labels out of order")
     if arguments.kind == Kind.SUPERVISED and not labels:
@@ -417,5 +421,7 @@ def _check_finite(reader: _Reader, matrix: Float32) -> None:
     for start in range(0, len(flat), _PART):
         part = flat[start : start + _PART]
         # One number tells that all is well, as in common.finite.
-        if not np.isfinite(np.dot(part, part)) and not np.isfinite(part).all():
-            raise reader.broken("has values that are no finite numbers")
+        with np.errstate(over="ignore", invalid="ignore"):
+            fine = np.dot(part, part) <= LARGEST * LARGEST
+        if not fine and not (np.abs(part) <= LARGEST).all():
+            raise reader.broken(f"has values that are no numbers from {-LARGEST:g} to {LARGEST:g}")

@@ -5,19 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.autograd import Function
 
 from common.cluster import Cluster
 from common.optimizers import OPTIMIZERS, Settings
 from common.replicas import Replicas
 from containers.seq2seq.bucketing import Batch
-from containers.seq2seq.config import PAD
+from containers.seq2seq.model import output_loss, predicted
 from containers.seq2seq.network import Network
 from containers.seq2seq.schedules import Schedule
 
@@ -102,7 +100,7 @@ class Learner:
         sums = Sums()
         with torch.no_grad():
             for batch in batches:
-                rows, labels = _predicted(self.network, batch.to(self._replicas.devices[0]))
+                rows, labels = predicted(self.network, batch.to(self._replicas.devices[0]))
                 loss, right = output_loss(rows, self.network.output, labels, 1.0, accuracy=True)
                 sums.add(np.array([float(loss), float(right), len(labels)]), len(batch))
         return sums
@@ -118,7 +116,7 @@ class Learner:
 
     def _losses(self, network: Network, part: _Part) -> Tensor:
         """The mean loss of a token as a part of the batch's, then the numbers that `learn` sums up."""
-        rows, labels = _predicted(network, part.batch)
+        rows, labels = predicted(network, part.batch)
         loss, right = output_loss(rows, network.output, labels, part.share, accuracy=self._accuracy)
         tokens = torch.full_like(loss, len(labels))
         return torch.stack([loss, loss.detach() / part.share, right, tokens])
@@ -130,53 +128,6 @@ class _Part:
 
     batch: Batch
     share: float
-
-
-def _predicted(network: Network, batch: Batch) -> tuple[Tensor, Tensor]:
-    """The (n, hidden) that predict the labels that are no padding, and these (n,) labels."""
-    hidden = network.hidden(batch.source, batch.lengths, batch.inputs)
-    labels = batch.labels.flatten()
-    at = (labels != PAD).nonzero()[:, 0]
-    return hidden.flatten(0, 1).index_select(0, at), labels.index_select(0, at)
-
-
-def output_loss(
-    rows: Tensor, output: torch.nn.Linear, labels: Tensor, share: float, *, accuracy: bool
-) -> tuple[Tensor, Tensor]:
-    """``share`` times the sum of the cross-entropies of ``labels`` (n,) after a linear layer of ``rows``.
-
-    These are (n, hidden). Also how many labels are the likeliest, as a float32; 0 without ``accuracy``.
-    """
-    loss, right = _OutputLoss.apply(rows, output.weight, output.bias, labels, share, accuracy)
-    return loss, right
-
-
-class _OutputLoss(Function):
-    """Layer and loss in one: the gradient of the array of all words takes the place of that array."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, share: float, accuracy: bool
-    ) -> tuple[Tensor, Tensor]:
-        logits = torch.addmm(bias, rows, weight.t())
-        right = (logits.argmax(1) == labels).sum().float() if accuracy else logits.new_zeros(())
-        chances = torch.log_softmax(logits, 1)
-        at = labels[:, None]
-        loss = chances.gather(1, at).sum() * -share
-        # The gradient of the logits: chances, less 1 for what is right.
-        back = chances.exp_()
-        back.scatter_add_(1, at, back.new_full(at.shape, -1.0))
-        ctx.save_for_backward(rows, weight, back)
-        ctx.share = share
-        ctx.mark_non_differentiable(right)
-        return loss, right
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        rows, weight, back = ctx.saved_tensors
-        scale = ctx.share * gradient
-        d_weight = back.t() @ (rows * scale)
-        return (back @ weight) * scale, d_weight, back.sum(0) * scale, None, None, None
 
 
 def _undecayed(network: Network) -> list[slice]:

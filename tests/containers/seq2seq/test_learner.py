@@ -15,7 +15,8 @@ from common.job import Hosts
 from common.optimizers import Settings
 from containers.seq2seq.bucketing import Batch, Bucketed
 from containers.seq2seq.config import PAD
-from containers.seq2seq.learner import Learner, Sums, output_loss
+from containers.seq2seq.learner import Learner, Sums
+from containers.seq2seq.model import output_loss
 from containers.seq2seq.network import Network
 from containers.seq2seq.schedules import InverseTime, Schedule
 from tests.containers.seq2seq.networks import network

@@ -170,8 +170,8 @@ def main() -> None:
     totals = {name: times.sum(0) for name, times in best.items()}
     for name, (clock, processor) in totals.items():
         print(
-            f"{name:<9} {tokens / clock:8,.0f} target tokens a second, {tokens / processor:8,.0f} a second of "
-            f"processor time, loss {losses[name]:.3f}"
+            f"{name:<9} {tokens / clock:8,.0f} target tokens a second, {tokens / processor:8,.0f} a second "
+            f"of processor time, loss {losses[name]:.3f}"
         )
     clock, processor = totals["Joey NMT"] / totals["ours"]
     print(f"ratio {clock:.2f}, of processor time {processor:.2f}")

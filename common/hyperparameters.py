@@ -27,7 +27,7 @@ Rule = Callable[["Values"], str | None]
 class Tuning:
     """Over what range AWS's documents recommend tuning a parameter."""
 
-    range: tuple[Any, ...]  # (low, high) for numbers, the values for enums
+    range: tuple[Any, ...]  # (low, high) for numbers, all values for enums and what is Categorical
     scaling: str | None = None  # Linear, Logarithmic, ReverseLogarithmic, Categorical, Auto
 
 

@@ -80,7 +80,7 @@ def _range(parameter: Parameter) -> str:
     if parameter.tuning is None:
         return ""
     scaling = f" ({parameter.tuning.scaling})" if parameter.tuning.scaling else ""
-    if parameter.kind in ("int", "float"):
+    if parameter.kind in ("int", "float") and parameter.tuning.scaling != "Categorical":
         low, high = parameter.tuning.range
         return f"{low} to {high}{scaling}"
     return ", ".join(str(value) for value in parameter.tuning.range) + scaling

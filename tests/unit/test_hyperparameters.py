@@ -149,6 +149,16 @@ def test_parameters_that_other_settings_make_meaningless_are_told():
     )
 
 
+def test_what_no_applies_can_say_is_told_by_a_rule():
+    declaration = Declaration(
+        integer("first", "One.", default=1),
+        integer("second", "Two.", default=1),
+        idle=[lambda values: "second is in vain" if values["first"] == values["second"] else None],
+    )
+    assert declaration.without_effect(declaration.resolve({"second": "2"})) == []
+    assert declaration.without_effect(declaration.resolve({"second": "1"})) == ["second is in vain"]
+
+
 def test_the_declaration_is_data():
     described = DECLARATION["k"].described()
     assert described["type"] == "int"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -142,18 +142,28 @@ class Engine:
 
     def score(self, batches: Iterable[Pairs]) -> Losses:
         """The losses with everything as it is."""
-        self.network.eval()
         losses = Losses()
-        with torch.no_grad():
-            for batch in batches:
-                used, places = self._numbered(batch)
-                rows = [table.rows(numbers) for table, numbers in zip(self.tables, used, strict=True)]
-                sums = np.zeros(3)
-                for span in self._pieces(batch, 0, len(batch)):
-                    examples = self._examples(batch, places, rows, span, len(batch), None)
-                    sums += self.network.losses(examples).cpu().double().numpy()
-                losses.add(sums[1:].tolist(), len(batch))
+        for batch in batches:
+            sums = [self.network.losses(examples).cpu().double().numpy() for examples in self._asked(batch)]
+            losses.add(np.sum(sums, 0)[1:].tolist(), len(batch))
         return losses
+
+    def answers(self, batch: Pairs) -> NDArray[np.float32]:
+        """What the head says of pairs: (pairs, classes) before the softmax, or (pairs, 1) scores."""
+        found = []
+        for examples in self._asked(batch):
+            first, second = (self.network.encode(side, one) for side, one in enumerate(examples.sides))
+            found.append(self.network.compare(first, second).cpu().numpy())
+        return np.concatenate(found)
+
+    def _asked(self, batch: Pairs) -> Iterator[Examples]:
+        """The pairs of a batch in pieces, none of which is learned from."""
+        self.network.eval()
+        used, places = self._numbered(batch)
+        with torch.no_grad():
+            rows = [table.rows(numbers) for table, numbers in zip(self.tables, used, strict=True)]
+            for span in self._pieces(batch, 0, len(batch)):
+                yield self._examples(batch, places, rows, span, len(batch), None)
 
     def state(self) -> list[Tensor]:
         """A copy of all that learns."""

@@ -47,9 +47,13 @@ class Sequences:
         )
 
 
+def _native(values: Tensor) -> bool:
+    return values.device.type == "cpu"
+
+
 def looked_up(vectors: Tensor, rows: Tensor) -> Tensor:
     """``vectors[rows]``, (rows, columns)."""
-    found: Tensor = _LookUp.apply(vectors, rows) if vectors.device.type == "cpu" else vectors[rows]
+    found: Tensor = _LookUp.apply(vectors, rows) if _native(vectors) else vectors[rows]
     return found
 
 
@@ -86,7 +90,7 @@ def windows(values: Tensor, sequences: Sequences, width: int) -> Tensor:
     """
     if width == 1:
         return values
-    if values.device.type == "cpu":
+    if _native(values):
         found: Tensor = _Windows.apply(values, sequences.starts, width)
         return found
     places = torch.arange(len(values), device=values.device)[:, None] + (
@@ -121,7 +125,7 @@ def peaks(values: Tensor, sequences: Sequences) -> Tensor:
     """The largest value of each column within each sequence: (tokens, columns) to (sequences, columns)."""
     if sequences.lone:
         return values
-    if values.device.type == "cpu":
+    if _native(values):
         found: Tensor = _Peaks.apply(values, sequences.starts)
         return found
     out = values.new_zeros(len(sequences), values.shape[1])

@@ -89,26 +89,30 @@ class _Context(Function):
 
 
 class _MlpScores(Function):
-    """(n, k, S): ``tanh(keys + query) @ weight`` for each query and key."""
+    """(n, k, S): ``tanh(keys / 2 + query) @ weight`` for each query and key, plus what all keys have alike.
+
+    That is lost in the softmax. What is computed is ``2 * sigmoid(keys + 2 * query) @ weight``, as
+    tanh(x) is 2 sigmoid(2x) - 1 and takes three times as long.
+    """
 
     @staticmethod
     def forward(ctx: Any, queries: Tensor, keys: Tensor, weight: Tensor, sums: list[Tensor]) -> Tensor:
-        hidden = (keys[:, None] + queries[:, :, None]).tanh_()
+        hidden = torch.add(keys[:, None], queries[:, :, None], alpha=2).sigmoid_()
         ctx.save_for_backward(hidden, weight)
         ctx.sums = sums
-        return hidden @ weight
+        return hidden @ (2 * weight)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor, None]:
         hidden, weight = ctx.saved_tensors
-        d_weight = gradient.reshape(-1) @ hidden.view(-1, len(weight))
-        back = torch.ops.aten.tanh_backward(gradient[..., None] * weight, hidden)
+        d_weight = (gradient.reshape(-1) @ hidden.view(-1, len(weight))).mul_(2)
+        back = torch.ops.aten.sigmoid_backward(gradient[..., None] * (2 * weight), hidden)
         d_keys = back[:, 0] if back.shape[1] == 1 else back.sum(1)
         if ctx.sums:
             ctx.sums[0].add_(d_keys)
         else:
             ctx.sums.append(d_keys)
-        return back.sum(2), None, d_weight, None
+        return back.sum(2).mul_(2), None, d_weight, None
 
 
 @dataclass(slots=True)
@@ -149,6 +153,8 @@ class Attention(nn.Module):
     def source(self, encoded: Tensor, lengths: Tensor) -> Source:
         """What of encoded sentences (n, S, size) is the same for all queries."""
         keys = encoded if self.source_weight is None else nn.functional.linear(encoded, self.source_weight)
+        if self.kind == "mlp":
+            keys = 2 * keys  # as `_MlpScores` takes them
         mask = padding(lengths, encoded.shape[1]).to(encoded.dtype)
         fixed = encoded.new_empty(len(encoded), 1, 0)
         if self.kind == "fixed":

@@ -15,7 +15,6 @@ from common.failures import ClientError
 from containers.seq2seq.attention import padding
 from containers.seq2seq.config import BOS, PAD, Config
 from containers.seq2seq.convolution import Convolution
-from containers.seq2seq.encoders import RecurrentEncoder
 from containers.seq2seq.network import Network, initialize
 from containers.seq2seq.recurrence import Cell
 from tests.containers.seq2seq.networks import SOURCES, TARGETS, config, network
@@ -144,7 +143,7 @@ def test_cells_are_those_of_torch(kind):
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 def test_the_lowest_layer_of_the_encoder_is_bidirectional(kind):
-    encoder = RecurrentEncoder(config(rnn_cell_type=kind))
+    encoder = network(rnn_cell_type=kind).encoder
     reference = {"lstm": nn.LSTM, "gru": nn.GRU}[kind](6, 4, batch_first=True, bidirectional=True)
     for suffix, layer in (("", encoder.forwards), ("_reverse", encoder.backwards)):
         for name, weight in layer.named_parameters():

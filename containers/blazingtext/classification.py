@@ -20,7 +20,6 @@ from containers.blazingtext.fasttext_file import Arguments, Kind, Loss
 from containers.blazingtext.progress import Progress
 
 NAME = "model.bin"
-_MOST_ROWS = (1 << 31) - 1  # fastText numbers rows by 32 bits
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -111,10 +110,6 @@ def _check(run: Run, rows: Rows) -> None:
         least = run.hyperparameters["min_count"]
         raise ClientError(
             f"no word of channel train comes up min_count = {least} times; accepted: a smaller min_count"
-        )
-    if vocabulary.words + _buckets(run) > _MOST_ROWS:
-        raise ClientError(
-            f"there are {_buckets(run)} buckets and {vocabulary.words} words; accepted: {_MOST_ROWS} in all"
         )
 
 

@@ -12,11 +12,14 @@ from common.batches import Int64
 from common.channels import Channel
 from common.channels.streams import Stream
 from common.content_types import JSON_LINES
+from common.failures import ClientError
 from containers.blazingtext import augmented, example_kernels, tokens
 from containers.blazingtext.examples import Examples, Grammar, Numbering
 from containers.blazingtext.text_kernels import Int32
 from containers.blazingtext.tokens import Tokens
 from containers.blazingtext.vocabulary import Counter, Vocabulary
+
+_MOST_ROWS = (1 << 31) - 1  # fastText numbers them by 32 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ class Corpus:
         self._kept: list[Examples] | None = None
 
     def count(self, min_count: int) -> Rows:
-        """Reads the text for its vocabulary: one pass."""
+        """Reads the text for its vocabulary: one pass. Raises ClientError for too many rows."""
         counter = Counter(labelled=True)
         seen = np.zeros(self._buckets, np.uint8)
         kept = []
@@ -88,6 +91,10 @@ class Corpus:
             if not self._channel.piped:
                 kept.append(examples)
         vocabulary, entries = counter.vocabulary(min_count)
+        if vocabulary.words + self._buckets > _MOST_ROWS:
+            raise ClientError(
+                f"there are {self._buckets} buckets, {vocabulary.words} words; accepted: {_MOST_ROWS} in all"
+            )
         rows = rows_of(vocabulary, entries, seen)
         if not self._channel.piped:
             for number, examples in enumerate(kept):

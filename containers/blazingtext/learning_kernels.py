@@ -8,6 +8,8 @@ batches with shared negatives those of Ji et al., "Parallelizing Word2Vec in Sha
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -75,7 +77,7 @@ def _read_line(
 
 
 @compiled
-def _context(line: Int32, length: int, place: int, reach: int, words: Int32) -> int:
+def _context(line: Int32, length: int, place: int, reach: Any, words: Int32) -> int:
     """The words up to ``reach`` before and behind ``place`` into ``words``; how many."""
     count = 0
     for other in range(max(0, place - reach), min(length, place + reach + 1)):
@@ -87,13 +89,13 @@ def _context(line: Int32, length: int, place: int, reach: int, words: Int32) -> 
 
 @compiled
 def _score(
-    left: Float32, left_rows: Int32, first: int, count: int, right: Float32, right_rows: Int32, size: int,
+    left: Float32, left_rows: Int32, count: int, right: Float32, right_rows: Int32, size: int,
     scores: Float32,
 ) -> None:  # fmt: skip
-    """scores[i, k] = left[left_rows[i]] . right[right_rows[k]], i from first to first + count, k < size."""
-    i = first
-    while i < first + count:
-        pair = i + 1 < first + count
+    """scores[i, k] = left[left_rows[i]] . right[right_rows[k]], i < count, k < size."""
+    i = 0
+    while i < count:
+        pair = i + 1 < count
         k = 0
         while k < size:
             if pair:
@@ -137,14 +139,14 @@ def _update(
             k += 1
 
 
-def _steps(scores: Float32, first: int, stop: int, size: int, positives: int, rate: np.float32) -> None:
+def _steps(scores: Float32, count: int, size: int, positives: int, rate: np.float32) -> None:
     """Scores to steps: rate * (1 - p) in the first ``positives`` columns, rate * -p in the others.
 
     p is the logistic function of the score, 1/2 + tanh(score / 2) / 2, the latter by Lambert's continued
-    fraction: off by 2e-5 at most.
+    fraction: p is off by 5e-5 at most.
     """
     half = np.float32(0.5) * rate
-    for i in range(first, stop):
+    for i in range(count):
         row = scores[i]
         for k in range(size):
             x = min(max(np.float32(0.5) * row[k], -_FLAT), _FLAT)
@@ -165,7 +167,7 @@ def _draw_negatives(
 ) -> np.uint64:
     """Words other than ``positive`` into ``targets[first:first + count]``; the random state."""
     for k in range(first, first + count):
-        word = positive
+        word = np.int64(positive)
         while word == positive:
             state = _step(state)
             word = _negative(state, lots)
@@ -194,7 +196,9 @@ def learn_batches(
     """
     line, size = np.empty(LINE, np.int32), negatives + 1
     context, targets = np.empty(2 * window, np.int32), np.empty((2, size), np.int32)
-    scores = np.empty((2 * window, size), np.float32)
+    rows = min(batch, 2 * window)
+    scores, hidden = np.empty((rows, size), np.float32), np.empty((rows, inputs.shape[1]), np.float32)
+    numbers = np.arange(rows).astype(np.int32)
     state, at = _step(seed), 0
     while at < len(text):
         rate = np.float32(rates[0] + (rates[1] - rates[0]) * at / len(text))
@@ -216,9 +220,19 @@ def learn_batches(
             ours = targets[place & 1]
             for first in range(0, count, batch):
                 rows = min(batch, count - first)
-                _score(inputs, context[first:], 0, rows, outputs, ours, size, scores)
-                _steps(scores, 0, rows, size, 1, rate)
-                _update(inputs, context[first:], rows, inputs, context[first:], outputs, ours, size, scores)
+                _copy(inputs, context, first, rows, hidden)
+                _score(hidden, numbers, rows, outputs, ours, size, scores)
+                _steps(scores, rows, size, 1, rate)
+                _update(hidden, numbers, rows, inputs, context[first:], outputs, ours, size, scores)
+
+
+@compiled
+def _copy(matrix: Float32, rows: Int32, first: int, count: int, target: Float32) -> None:
+    """Copies the rows ``rows[first:first + count]`` to the top of ``target``."""
+    for index in range(count):
+        row = rows[first + index]
+        for column in range(matrix.shape[1]):
+            target[index, column] = matrix[row, column]
 
 
 @compiled
@@ -313,7 +327,7 @@ def learn(
                 prefetch_row(outputs, targets[k])
             _mean(inputs, rows, used, hidden)
             gradient[0] = 0
-            _score(hidden, zero, 0, 1, outputs, targets, size, scores)
-            _steps(scores, 0, 1, size, positives, rate)
+            _score(hidden, zero, 1, outputs, targets, size, scores)
+            _steps(scores, 1, size, positives, rate)
             _update(hidden, zero, 1, gradient, zero, outputs, targets, size, scores)
             _spread(inputs, rows, used, gradient)

@@ -60,7 +60,7 @@ def updates(columns: int) -> Callable[..., None]:
 
     With x_i = left[left_rows[i]] for i below count and y_v = right[right_rows[k + v]] for v below columns:
     sums[sum_rows[i]] += sum over v of steps[i, k + v] y_v, and y_v += sum over i of steps[i, k + v] x_i.
-    ``sums`` may be ``left``; where a row is there twice in ``right_rows``, one of its updates is lost.
+    Where a row is there twice in ``right_rows``, one of its updates is lost.
     """
 
     @intrinsic

@@ -14,7 +14,7 @@ from common.failures import ClientError
 from common.metrics import log
 from common.training import Run
 from containers.blazingtext import similarity, word_artifact
-from containers.blazingtext.exchange import Exchange
+from containers.blazingtext.exchange import boost, combine
 from containers.blazingtext.fasttext_file import Arguments, Kind, Loss
 from containers.blazingtext.hyperparameters import BATCH_SKIPGRAM, CBOW, uses_subwords
 from containers.blazingtext.learning import HogwildLearner, Learner, Parts, Settings, Task, parts_of
@@ -36,7 +36,6 @@ class _Work:
     text: Text
     parts: Parts
     learner: Learner
-    exchange: Exchange
     progress: Progress
     round: int  # blocks
 
@@ -91,8 +90,7 @@ def _begun(run: Run, text: Text, cores: Cores) -> _Work:
     progress = Progress(
         text.vocabulary.tokens * values["epochs"], values["learning_rate"], marked=run.cluster.size == 1
     )
-    exchange = Exchange(run.cluster, learner.matrices())
-    return _Work(run, text, parts, learner, exchange, progress, _round(run, text))
+    return _Work(run, text, parts, learner, progress, _round(run, text))
 
 
 def _round(run: Run, text: Text) -> int:
@@ -125,7 +123,8 @@ def _epoch(work: _Work, epoch: int) -> None:
     blocks = enumerate(work.text.blocks())
     while batch := list(itertools.islice(blocks, work.round)):
         work.learner.learn(list(_tasks(work, epoch, batch)))
-        work.exchange.combine()
+        if work.run.cluster.size > 1:
+            combine(work.run.cluster, work.learner.matrices())
         work.progress.add(sum(len(block) for _, block in batch))
         if work.run.cluster.any(work.run.stop.requested):
             return
@@ -136,10 +135,11 @@ def _tasks(work: _Work, epoch: int, batch: list[tuple[int, Block]]) -> Iterator[
     run, words = work.run, work.progress.words
     rank, hosts = run.cluster.rank, run.cluster.size
     for number, block in batch:
-        rates = work.progress.rate_after(words), work.progress.rate_after(words + len(block))
+        before, after = (work.progress.rate_after(count) for count in (words, words + len(block)))
         words += len(block)
-        seed = np.random.SeedSequence([run.seed, epoch, number, rank])
-        yield Task(block.part(rank, hosts), rates, seed.generate_state(1, np.uint64)[0] | np.uint64(1))
+        seed = np.random.SeedSequence([run.seed, epoch, number, rank]).generate_state(1, np.uint64)[0]
+        rates = before * boost(hosts), after * boost(hosts)
+        yield Task(block.part(rank, hosts), rates, seed | np.uint64(1))
 
 
 def _write(run: Run, vocabulary: Vocabulary, parts: Parts, matrices: Matrices) -> None:

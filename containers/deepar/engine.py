@@ -137,12 +137,12 @@ def _network(settings: Settings) -> Network:
 def _model(network: Network, settings: Settings) -> Model:
     """The network's weights by their names in the artifact."""
     found = {f"embedding{feature}_weight": table for feature, table in enumerate(network.embeddings)}
-    for layer, (below, own, bias) in enumerate(
-        zip(network.inputs, network.recurrent, network.biases, strict=True)
-    ):
+    cells = settings.num_cells
+    for layer, (weight, bias) in enumerate(zip(network.layers, network.biases, strict=True)):
+        below = weight[:, :-cells]
         found[f"lstm{layer}_i2h_weight"] = below if layer else torch.cat([below, network.constant], 1)
         found[f"lstm{layer}_i2h_bias"] = bias
-        found[f"lstm{layer}_h2h_weight"] = own
+        found[f"lstm{layer}_h2h_weight"] = weight[:, -cells:]
     found["projection_weight"], found["projection_bias"] = network.head.weight, network.head.bias
     return Model(settings, {name: _array(tensor) for name, tensor in found.items()})
 

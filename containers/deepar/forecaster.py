@@ -1,7 +1,7 @@
 """Forecasts: the network run over the past of series, then on into the future with its own draws.
 
-Every draw of every series is a row of one matrix. What is the same for all draws of a series, its past, its
-calendar and the lags that are known, is computed once for it, and only what a draw changes for each.
+Every draw of every series is a column of one matrix. What is the same for all draws of a series, its past,
+its calendar and the lags that are known, is computed once for it, and only what a draw changes for each.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from containers.deepar.sampling import LIKELIHOODS
 from containers.deepar.series import Series
 from containers.deepar.windows import Store, Windows
 
-# Rows at once: few enough to stay in a core's cache, and enough for a matrix product to be worth it.
-_ROWS = 2000
+# Draws at once: few enough to stay in a core's cache, and enough for a matrix product to be worth it.
+_DRAWS = 2000
 _SERIES = 200
 
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """Of each layer the cells (rows, cells), and the inputs (rows, ...): its own output first, then what
+    """Of each layer the cells (cells, draws), and the inputs (..., draws): its own output first, then what
     comes from below, for the first layer the lagged draws. ``top`` is what the last layer puts out.
     """
 
@@ -35,11 +35,11 @@ class _State:
     top: Float32
 
     def repeated(self, times: int) -> _State:
-        """The same ``times`` times for each row."""
+        """The same ``times`` times for each draw."""
         cells, inputs = (
-            [np.repeat(a, times, axis=0) for a in arrays] for arrays in (self.cells, self.inputs)
+            [np.repeat(a, times, axis=1) for a in arrays] for arrays in (self.cells, self.inputs)
         )
-        return _State(cells, inputs, np.repeat(self.top, times, axis=0))
+        return _State(cells, inputs, np.repeat(self.top, times, axis=1))
 
 
 class Forecaster:
@@ -54,18 +54,19 @@ class Forecaster:
         self._lags = self._span.lags[self._span.lags < settings.prediction_length]
         self._tables = [weights[f"embedding{feature}_weight"] for feature in range(len(settings.cardinality))]
         layers = range(settings.num_layers)
-        below = [np.ascontiguousarray(weights[f"lstm{layer}_i2h_weight"].T) for layer in layers]
-        own = [np.ascontiguousarray(weights[f"lstm{layer}_h2h_weight"].T) for layer in layers]
-        self._biases = [np.array(weights[f"lstm{layer}_i2h_bias"])[None] for layer in layers]
-        width = len(below[0]) - settings.constant
-        self._moving, self._constant = below[0][:width], below[0][width:]
-        below[0] = below[0][: len(self._lags)]
-        self._layers = [np.concatenate(pair) for pair in zip(own, below, strict=True)]
-        self._head = np.ascontiguousarray(weights["projection_weight"].T), weights["projection_bias"]
+        below = [weights[f"lstm{layer}_i2h_weight"] for layer in layers]
+        own = [weights[f"lstm{layer}_h2h_weight"] for layer in layers]
+        # Of one column: in `_advance` it belongs to all draws.
+        self._biases = [np.array(weights[f"lstm{layer}_i2h_bias"])[:, None] for layer in layers]
+        width = below[0].shape[1] - settings.constant
+        self._moving, self._constant = below[0][:, :width].copy(), below[0][:, width:].copy()
+        below[0] = below[0][:, : len(self._lags)]
+        self._layers = [np.concatenate(pair, axis=1) for pair in zip(own, below, strict=True)]
+        self._head = weights["projection_weight"], weights["projection_bias"][:, None]
 
     def parts(self, series: Sequence[Series], samples: int) -> list[slice]:
         """The series in parts of which each is one call's work."""
-        size = max(1, min(_SERIES, _ROWS // samples))
+        size = max(1, min(_SERIES, _DRAWS // samples))
         bounds = [*range(0, len(series), size), len(series)]
         return [slice(start, stop) for start, stop in itertools.pairwise(bounds)]
 
@@ -76,28 +77,27 @@ class Forecaster:
         with np.errstate(over="ignore", invalid="ignore"):
             base = self._base(windows)
             state = self._start(len(store))
-            gates = np.empty((len(store), base.shape[2]), np.float32)
+            gates = np.empty((base.shape[1], len(store)), np.float32)
             for step in range(self._span.context):
                 self._advance(state, gates, base[step], 1, 0)
             drawn = self._drawn(state.repeated(samples), base, windows.scale, samples, random)
         return np.ascontiguousarray(drawn.reshape(len(drawn), len(store), samples).transpose(1, 2, 0))
 
     def _base(self, windows: Windows) -> Float32:
-        """(steps, series, 4 cells): what all that is known adds to the sums of the first layer's gates."""
-        steps, count, width = windows.inputs.shape
-        vectors = [table[windows.cats[:, feature]] for feature, table in enumerate(self._tables)]
-        constant = np.concatenate([*vectors, np.log(windows.scale)[:, None]], axis=1) @ self._constant
-        base = (windows.inputs.reshape(-1, width) @ self._moving).reshape(steps, count, -1)
-        base += constant + self._biases[0]
+        """(steps, 4 cells, series): what all that is known adds to the sums of the first layer's gates."""
+        vectors = [table[windows.cats[:, feature]].T for feature, table in enumerate(self._tables)]
+        constant = np.concatenate([*vectors, np.log(windows.scale)[None]])
+        base: Float32 = np.matmul(self._moving, windows.inputs)
+        base += self._constant @ constant + self._biases[0]
         return base
 
-    def _start(self, rows: int) -> _State:
+    def _start(self, draws: int) -> _State:
         cells = self.settings.num_cells
         widths = [cells + len(self._lags)] + [2 * cells] * (self.settings.num_layers - 1)
         return _State(
-            [np.zeros((rows, cells), np.float32) for _ in widths],
-            [np.zeros((rows, width), np.float32) for width in widths],
-            np.zeros((rows, cells), np.float32),
+            [np.zeros((cells, draws), np.float32) for _ in widths],
+            [np.zeros((width, draws), np.float32) for width in widths],
+            np.zeros((cells, draws), np.float32),
         )
 
     def _advance(self, state: _State, gates: Float32, base: Float32, repeat: int, lags: int) -> None:
@@ -106,30 +106,31 @@ class Forecaster:
         for layer, weight in enumerate(self._layers):
             inputs = state.inputs[layer]
             if layer == 0:
-                np.matmul(inputs[:, :used], weight[:used], out=gates)
+                np.matmul(weight[:, :used], inputs[:used], out=gates)
             else:
-                np.matmul(inputs, weight, out=gates)
-                base, repeat = self._biases[layer], len(gates)
+                np.matmul(weight, inputs, out=gates)
+                base, repeat = self._biases[layer], gates.shape[1]
             last = layer == len(self._layers) - 1
             above = state.top if last else state.inputs[layer + 1]
-            kernels.advance(*(gates, base, repeat, state.cells[layer], inputs, above, self._zoneout))
+            kernels.advance(gates, base, repeat, state.cells[layer], inputs, above, self._zoneout)
 
     def _drawn(
         self, state: _State, base: Float32, scale: Float32, samples: int, random: np.random.Generator
     ) -> Float32:
         """(prediction_length, series * samples) draws, each step's from what the draws before led to."""
-        rows, horizon = len(state.top), self._span.horizon
+        draws, horizon = state.top.shape[1], self._span.horizon
         cells, (weight, bias) = self.settings.num_cells, self._head
         scales = np.repeat(scale, samples)
-        draws, history = np.empty((2, horizon, rows), np.float32)
-        gates = np.empty((rows, base.shape[2]), np.float32)
+        drawn, history = np.empty((2, horizon, draws), np.float32)
+        gates = np.empty((base.shape[1], draws), np.float32)
         for step in range(horizon):
             lags = int(np.searchsorted(self._lags, step, "right"))
-            state.inputs[0][:, cells : cells + lags] = history[step - self._lags[:lags]].T
+            for index, lag in enumerate(self._lags[:lags]):
+                state.inputs[0][cells + index] = history[step - lag]
             self._advance(state, gates, base[self._span.context + step], samples, lags)
-            draws[step] = self._likelihood.draw(state.top @ weight + bias, scales, random)
-            np.divide(draws[step], scales, out=history[step])
-        return draws
+            drawn[step] = self._likelihood.draw(weight @ state.top + bias, scales, random)
+            np.divide(drawn[step], scales, out=history[step])
+        return drawn
 
 
 def seeded(seed: np.random.SeedSequence) -> Iterator[np.random.Generator]:

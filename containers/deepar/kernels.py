@@ -40,69 +40,89 @@ def _tanh(x: Any) -> Any:
 
 
 @_fast
-def _activate(gates: Float32, cells: int) -> None:
-    """What the gates (input, forget, new, output; ``cells`` of each) are of their sums, in place."""
-    # One loop for each kind: the compiler makes vector code of these, not of one that mixes them.
-    for j in range(2 * cells):
-        gates[j] = _HALF * _tanh(_HALF * gates[j]) + _HALF
-    for j in range(2 * cells, 3 * cells):
-        gates[j] = _tanh(gates[j])
-    for j in range(3 * cells, 4 * cells):
-        gates[j] = _HALF * _tanh(_HALF * gates[j]) + _HALF
+def _activate(gates: Float32, base: Float32) -> None:
+    """What the gates (4, values) (input, forget, new, output) are of their sums and ``base``, in place."""
+    # Long loops of one kind each: the compiler makes vector code of these.
+    for kind in range(4):
+        gate, more = gates[kind], base[kind]
+        if kind == 2:
+            for k in range(len(gate)):
+                gate[k] = _tanh(gate[k] + more[k])
+        else:
+            for k in range(len(gate)):
+                gate[k] = _HALF * _tanh(_HALF * (gate[k] + more[k])) + _HALF
 
 
 @_fast
-def forward(gates: Float32, cells: Float32, hidden: Float32, held: Bytes, step: int) -> None:
-    """A step of a layer, in training.
+def forward(
+    step: int, gates: Float32, base: Float32, cells: Float32, inputs: Float32, above: Float32, held: Bytes
+) -> None:
+    """A step of a layer, in training; the last axis of all arrays is that of windows.
 
-    ``gates`` is (steps, rows, 4 cells), the sums, which become what the gates let through. ``cells`` and
-    ``hidden`` are (steps + 1, rows, cells), of which ``step + 1`` is written. ``held`` (steps, rows, cells)
+    ``gates`` is (steps, 4 cells, windows), the sums without ``base`` (4 cells, windows), which become what
+    the gates let through. ``cells`` is (steps + 1, cells, windows), of which ``step + 1`` is written. The
+    last rows of ``inputs`` (steps + 1, ..., windows) hold what the layer put out before, and get what it
+    puts out now for ``step + 1``; so do the first of ``above`` for ``step``. ``held`` (steps, cells, windows)
     says which values stay as they were (zoneout).
     """
-    count = cells.shape[2]
-    for row in range(gates.shape[1]):
-        gate, keep = gates[step, row], held[step, row]
-        old_cell, old_hidden = cells[step, row], hidden[step, row]
-        cell, out = cells[step + 1, row], hidden[step + 1, row]
-        _activate(gate, count)
-        enter, forget = gate[:count], gate[count : 2 * count]
-        new, leave = gate[2 * count : 3 * count], gate[3 * count :]
-        for j in range(count):
-            value = forget[j] * old_cell[j] + enter[j] * new[j]
-            shown = leave[j] * _tanh(value)
-            cell[j] = old_cell[j] if keep[j] & HELD_CELL else value
-            out[j] = old_hidden[j] if keep[j] & HELD_OUTPUT else shown
+    count, size = cells.shape[1], cells.shape[1] * cells.shape[2]
+    gate, keep = gates[step].reshape(4, size), held[step].reshape(size)
+    _activate(gate, base.reshape(4, size))
+    enter, forget, new, leave = gate[0], gate[1], gate[2], gate[3]
+    old, cell = cells[step].reshape(size), cells[step + 1].reshape(size)
+    first = inputs.shape[1] - count
+    before, out = inputs[step][first:].reshape(size), inputs[step + 1][first:].reshape(size)
+    up = above[step][:count].reshape(size)
+    for k in range(size):
+        value = forget[k] * old[k] + enter[k] * new[k]
+        shown = leave[k] * _tanh(value)
+        put = before[k] if keep[k] & HELD_OUTPUT else shown
+        cell[k] = old[k] if keep[k] & HELD_CELL else value
+        out[k] = put
+        up[k] = put
 
 
 @_fast
 def backward(
-    gates: Float32, cells: Float32, held: Bytes, slope: Float32, hidden: Float32, cell: Float32, step: int
+    step: int,
+    outer: Float32,
+    gates: Float32,
+    cells: Float32,
+    held: Bytes,
+    hidden: Float32,
+    cell: Float32,
+    base: Float32,
 ) -> None:
     """The same step's gradients.
 
-    ``gates`` at ``step`` becomes the gradient of the sums. ``slope`` (steps, rows, cells) is the gradient of
-    what the layer put out. ``hidden`` and ``cell`` (rows, cells) are the gradients of the state behind the
-    step, from later ones, and become those of the state before it, but for the part through the sums.
+    ``gates`` at ``step`` becomes the gradient of the sums, which is also added to ``base``. ``outer`` (cells,
+    windows) is the gradient of what the layer put out, but for later steps of the same layer: ``hidden`` and
+    ``cell`` (cells, windows) are those of the state behind the step from there, and become those of the state
+    before it, but for the part through the sums.
     """
-    count = cells.shape[2]
-    for row in range(gates.shape[1]):
-        gate, keep, outer = gates[step, row], held[step, row], slope[step, row]
-        old, to_hidden, to_cell = cells[step, row], hidden[row], cell[row]
-        enter, forget = gate[:count], gate[count : 2 * count]
-        new, leave = gate[2 * count : 3 * count], gate[3 * count :]
-        for j in range(count):
-            i, f, g, o = enter[j], forget[j], new[j], leave[j]
-            bent = _tanh(f * old[j] + i * g)
-            both, later = to_hidden[j] + outer[j], to_cell[j]
-            shown = np.float32(0) if keep[j] & HELD_OUTPUT else both
-            stored = np.float32(0) if keep[j] & HELD_CELL else later
-            within = stored + shown * o * (_ONE - bent * bent)
-            to_hidden[j] = both - shown
-            to_cell[j] = later - stored + within * f
-            enter[j] = within * g * i * (_ONE - i)
-            forget[j] = within * old[j] * f * (_ONE - f)
-            new[j] = within * i * (_ONE - g * g)
-            leave[j] = shown * bent * o * (_ONE - o)
+    size = cells.shape[1] * cells.shape[2]
+    gate, keep = gates[step].reshape(4, size), held[step].reshape(size)
+    enter, forget, new, leave = gate[0], gate[1], gate[2], gate[3]
+    old, shown = cells[step].reshape(size), outer.reshape(size)
+    to_hidden, to_cell = hidden.reshape(size), cell.reshape(size)
+    for k in range(size):
+        both = to_hidden[k] + shown[k]
+        taken = np.float32(0) if keep[k] & HELD_OUTPUT else both
+        to_hidden[k] = both - taken
+        bent = _tanh(forget[k] * old[k] + enter[k] * new[k])
+        o = leave[k]
+        leave[k] = taken * bent * o * (_ONE - o)
+        later = to_cell[k]
+        stored = np.float32(0) if keep[k] & HELD_CELL else later
+        within = stored + taken * o * (_ONE - bent * bent)
+        i, f, g = enter[k], forget[k], new[k]
+        to_cell[k] = later - stored + within * f
+        enter[k] = within * g * i * (_ONE - i)
+        forget[k] = within * old[k] * f * (_ONE - f)
+        new[k] = within * i * (_ONE - g * g)
+    sums, total = gate.reshape(4 * size), base.reshape(4 * size)
+    for k in range(4 * size):
+        total[k] += sums[k]
 
 
 @_fast
@@ -115,31 +135,39 @@ def advance(
     above: Float32,
     zoneout: float,
 ) -> None:
-    """A step of a layer, in forecasts.
+    """A step of a layer, in forecasts; the last axis of all arrays is that of draws.
 
-    ``gates`` (rows, 4 cells) and ``base``, of which row ``i // repeat`` belongs to row ``i``, add up to the
-    sums. ``cells`` (rows, cells) and the first columns of ``inputs`` hold the state and become the next;
-    what the layer puts out also becomes the last columns of ``above``. ``zoneout`` is the share of the old
-    state that stays: what its random choices come to on average.
+    ``gates`` (4 cells, draws) are the sums without ``base`` (4 cells, draws / ``repeat``), a column of which
+    belongs to ``repeat`` draws. ``cells`` (cells, draws) and the first rows of ``inputs`` hold the state and
+    become the next; what the layer puts out also becomes the last rows of ``above``. ``zoneout`` is the share
+    of the old state that stays: what its random choices come to on average.
     """
-    count = cells.shape[1]
-    past = above.shape[1] - count
+    count, draws = cells.shape
+    size = count * draws
     keep = np.float32(zoneout)
     take = _ONE - keep
-    for row in range(len(gates)):
-        gate, more, cell = gates[row], base[row // repeat], cells[row]
-        state, out = inputs[row, :count], above[row, past:]
-        for j in range(4 * count):
-            gate[j] += more[j]
-        _activate(gate, count)
-        enter, forget = gate[:count], gate[count : 2 * count]
-        new, leave = gate[2 * count : 3 * count], gate[3 * count :]
-        for j in range(count):
-            value = forget[j] * cell[j] + enter[j] * new[j]
-            shown = keep * state[j] + take * leave[j] * _tanh(value)
-            cell[j] = keep * cell[j] + take * value
-            state[j] = shown
-            out[j] = shown
+    for row in range(4 * count):
+        gate = gates[row]
+        for group in range(base.shape[1]):
+            more = base[row, group]
+            for k in range(group * repeat, (group + 1) * repeat):
+                gate[k] += more
+        if 2 * count <= row < 3 * count:
+            for k in range(draws):
+                gate[k] = _tanh(gate[k])
+        else:
+            for k in range(draws):
+                gate[k] = _HALF * _tanh(_HALF * gate[k]) + _HALF
+    parts = gates.reshape(4, size)
+    enter, forget, new, leave = parts[0], parts[1], parts[2], parts[3]
+    cell, state = cells.reshape(size), inputs[:count].reshape(size)
+    out = above[len(above) - count :].reshape(size)
+    for k in range(size):
+        value = forget[k] * cell[k] + enter[k] * new[k]
+        shown = keep * state[k] + take * leave[k] * _tanh(value)
+        cell[k] = keep * cell[k] + take * value
+        state[k] = shown
+        out[k] = shown
 
 
 @compiled
@@ -211,7 +239,7 @@ def gather(
 ) -> None:
     """Windows of series ``rows`` whose forecasts begin at point ``at``, a column of all arrays each.
 
-    ``inputs`` (steps, windows, features) get at each step the target at each of ``lags`` steps before, over
+    ``inputs`` (steps, features, windows) get at each step the target at each of ``lags`` steps before, over
     its scale, 0 beyond the series; the calendar, the logarithm of the series' age, and the dynamic features.
     ``targets`` (steps, windows) get the target over its scale, and ``weights`` 1 where that is observed.
     ``values`` of a series are ``offsets[row]`` to ``offsets[row + 1]``; its calendar begins ``context`` steps
@@ -219,23 +247,22 @@ def gather(
     """
     steps, looks, wide = len(inputs), len(lags), calendar.shape[1]
     tail = looks + wide
-    for window in range(len(rows)):
-        row = rows[window]
-        first, length = offsets[row], offsets[row + 1] - offsets[row]
-        known = dynamic_at[row + 1] - dynamic_at[row]
-        factor = np.float32(1) / scale[window]
-        for step in range(steps):
+    for step in range(steps):
+        cells = inputs[step]
+        for window in range(len(rows)):
+            row, factor = rows[window], np.float32(1) / scale[window]
+            first, length = offsets[row], offsets[row + 1] - offsets[row]
+            known = dynamic_at[row + 1] - dynamic_at[row]
             point = at[window] - context + step
-            cells = inputs[step, window]
             for look in range(looks):
                 past = point - lags[look]
-                cells[look] = values[first + past] * factor if 0 <= past < length else np.float32(0)
+                cells[look, window] = values[first + past] * factor if 0 <= past < length else np.float32(0)
             place = calendar_at[row] + context + point
             for column in range(wide):
-                cells[looks + column] = calendar[place, column]
-            cells[tail] = np.log10(np.float32(2 + max(point, 0)))
+                cells[looks + column, window] = calendar[place, column]
+            cells[tail, window] = np.log10(np.float32(2 + max(point, 0)))
             for column in range(dynamic.shape[1]):
-                cells[tail + 1 + column] = (
+                cells[tail + 1 + column, window] = (
                     dynamic[dynamic_at[row] + point, column] if 0 <= point < known else np.float32(0)
                 )
             inside = 0 <= point < length

@@ -1,13 +1,13 @@
 """Negative log-likelihoods of what `sampling` draws from, by section 3 of the paper (Salinas et al., 2017).
 
-Each takes (..., parameters) numbers, targets over their scale, and scales that match them, and gives the loss
-of each point in the units of the target, so that it doesn't depend on how the scale was chosen.
+Each takes the numbers that describe points, targets over their scale, and scales that match them, and gives
+the loss of each point in the units of the target, so that it doesn't depend on how the scale was chosen.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -23,14 +23,14 @@ def _positive(values: Tensor) -> Tensor:
     return softplus(values) + float(LEAST)
 
 
-def _gaussian(parameters: Tensor, target: Tensor, scale: Tensor) -> Tensor:
-    mean, deviation = parameters[..., 0], _positive(parameters[..., 1])
+def _gaussian(parameters: Sequence[Tensor], target: Tensor, scale: Tensor) -> Tensor:
+    mean, deviation = parameters[0], _positive(parameters[1])
     return 0.5 * ((target - mean) / deviation) ** 2 + (deviation * scale).log() + 0.5 * math.log(2 * math.pi)
 
 
-def _student(parameters: Tensor, target: Tensor, scale: Tensor) -> Tensor:
-    mean, deviation = parameters[..., 0], _positive(parameters[..., 1])
-    freedom = 2 + _positive(parameters[..., 2])
+def _student(parameters: Sequence[Tensor], target: Tensor, scale: Tensor) -> Tensor:
+    mean, deviation = parameters[0], _positive(parameters[1])
+    freedom = 2 + _positive(parameters[2])
     half = 0.5 * (freedom + 1)
     constant = torch.lgamma(0.5 * freedom) - torch.lgamma(half) + 0.5 * (freedom * math.pi).log()
     return (
@@ -40,19 +40,19 @@ def _student(parameters: Tensor, target: Tensor, scale: Tensor) -> Tensor:
     )
 
 
-def _beta(parameters: Tensor, target: Tensor, scale: Tensor) -> Tensor:
-    alpha, beta = _positive(parameters[..., 0]), _positive(parameters[..., 1])
+def _beta(parameters: Sequence[Tensor], target: Tensor, scale: Tensor) -> Tensor:
+    alpha, beta = _positive(parameters[0]), _positive(parameters[1])
     inside = target.clamp(_EDGE, 1 - _EDGE)
     constant = torch.lgamma(alpha) + torch.lgamma(beta) - torch.lgamma(alpha + beta)
     return constant - (alpha - 1) * inside.log() - (beta - 1) * torch.log1p(-inside)
 
 
-def _negative_binomial(parameters: Tensor, target: Tensor, scale: Tensor) -> Tensor:
+def _negative_binomial(parameters: Sequence[Tensor], target: Tensor, scale: Tensor) -> Tensor:
     # In 64 bits: the logarithms of gamma functions of large counts nearly cancel.
-    wide, scale = parameters.double(), scale.double()
+    scale = scale.double()
     count = target.double() * scale
-    mean = _positive(wide[..., 0]) * scale
-    shape = _positive(wide[..., 1]) / scale.sqrt()
+    mean = _positive(parameters[0].double()) * scale
+    shape = _positive(parameters[1].double()) / scale.sqrt()
     inverse, product = 1 / shape, shape * mean
     constant = torch.lgamma(count + 1) + torch.lgamma(inverse) - torch.lgamma(count + inverse)
     return (
@@ -60,11 +60,11 @@ def _negative_binomial(parameters: Tensor, target: Tensor, scale: Tensor) -> Ten
     ).float()
 
 
-def _absolute(parameters: Tensor, target: Tensor, scale: Tensor) -> Tensor:
-    return (parameters[..., 0] - target).abs()
+def _absolute(parameters: Sequence[Tensor], target: Tensor, scale: Tensor) -> Tensor:
+    return (parameters[0] - target).abs()
 
 
-LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+LOSSES: dict[str, Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]] = {
     "gaussian": _gaussian,
     "beta": _beta,
     "negative-binomial": _negative_binomial,

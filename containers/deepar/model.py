@@ -13,11 +13,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from containers.deepar import kernels
 from containers.deepar.losses import LOSSES
-from containers.deepar.recurrence import unrolled
+from containers.deepar.recurrence import Memory, by_torch, native
 from containers.deepar.sampling import LIKELIHOODS
 
 
@@ -52,44 +51,44 @@ class Network(nn.Module):
         self.embeddings = nn.ParameterList([torch.randn(size, embedding) for size in cardinality])
         constant = embedding * len(cardinality) + 1
         widths = [width] + [cells] * (layers - 1)
-        self.inputs = nn.ParameterList([_drawn(cells, 4 * cells, wide) for wide in widths])
-        self.recurrent = nn.ParameterList([_drawn(cells, 4 * cells, cells) for _ in widths])
+        # What a layer multiplies its input and its own output with, and of the first what is the same at all
+        # steps of a window, which is multiplied once.
+        self.layers = nn.ParameterList([_drawn(cells, 4 * cells, wide + cells) for wide in widths])
         self.biases = nn.ParameterList([_forgetting(cells) for _ in widths])
-        # What is the same at all steps of a window is multiplied once.
         self.constant = nn.Parameter(_drawn(cells, 4 * cells, constant))
         self.head = nn.Linear(cells, LIKELIHOODS[likelihood].parameters)
+        self._memory: Memory | None = None
 
     def forward(self, part: Part) -> Tensor:
-        """(steps, windows, parameters): what describes each target."""
-        steps, windows, _ = part.inputs.shape
-        vectors = [table[part.cats[:, feature]] for feature, table in enumerate(self.embeddings)]
-        constant = torch.cat([*vectors, part.scale.log().unsqueeze(1)], 1)
-        flat = part.inputs.view(steps * windows, -1)
-        sums = functional.linear(flat, self.inputs[0]).view(steps, windows, -1)
-        sums.add_(functional.linear(constant, self.constant, self.biases[0]))
-        hidden = unrolled(sums, self.recurrent[0], self._held(part, 0))
-        for layer in range(1, len(self.inputs)):
-            sums = functional.linear(hidden, self.inputs[layer], self.biases[layer])
-            hidden = unrolled(sums, self.recurrent[layer], self._held(part, layer))
-        found: Tensor = self.head(hidden)
+        """(steps, parameters, windows): what describes each target."""
+        windows = part.inputs.shape[2]
+        vectors = [table[part.cats[:, feature]].t() for feature, table in enumerate(self.embeddings)]
+        constant = torch.cat([*vectors, part.scale.log().unsqueeze(0)])
+        bases = [bias.unsqueeze(1).expand(-1, windows) for bias in self.biases]
+        bases[0] = self.constant @ constant + bases[0]
+        hidden = self._unrolled(part, bases)
+        found: Tensor = self.head.weight @ hidden + self.head.bias.unsqueeze(1)
         return found
 
     def losses(self, part: Part) -> Tensor:
         """(2,): the sum of the losses of all observed targets, context's too, and how many they are."""
-        losses = LOSSES[self.likelihood](self(part), part.targets, part.scale)
+        losses = LOSSES[self.likelihood](self(part).unbind(1), part.targets, part.scale)
         return torch.stack([(losses * part.weights).sum(), part.weights.sum()])
 
-    def _held(self, part: Part, layer: int) -> Tensor:
-        steps, windows, _ = part.inputs.shape
-        shape = (steps, windows, self.recurrent[0].shape[1])
-        device = part.inputs.device
-        held = torch.empty(shape, dtype=torch.uint8, device=device)
-        if device.type == "cpu":
-            kernels.choose(part.seed + layer, self.zoneout, held.view(-1).numpy())
-            return held
-        random = torch.Generator(device).manual_seed(part.seed + layer)
-        drawn = torch.rand(2, *shape, generator=random, device=device) < self.zoneout
-        return drawn[0] * kernels.HELD_OUTPUT + drawn[1].byte() * kernels.HELD_CELL
+    def _unrolled(self, part: Part, bases: list[Tensor]) -> Tensor:
+        shape, cells = tuple(part.inputs.shape), len(self.biases[0]) // 4
+        if part.inputs.device.type == "cpu":
+            memory = self._memory
+            if memory is None or memory.shape != shape:
+                memory = self._memory = Memory(shape, cells, len(self.layers))
+            for layer, held in enumerate(memory.held):
+                kernels.choose(part.seed + layer, self.zoneout, held.view(-1).numpy())
+            return native(part.inputs, bases, list(self.layers), memory)
+        random = torch.Generator(part.inputs.device).manual_seed(part.seed)
+        size = (len(self.layers), 2, shape[0], cells, shape[2])
+        drawn = torch.rand(size, generator=random, device=part.inputs.device) < self.zoneout
+        held = drawn[:, 0] * kernels.HELD_OUTPUT + drawn[:, 1].byte() * kernels.HELD_CELL
+        return by_torch(part.inputs, bases, list(self.layers), list(held))
 
 
 def _drawn(cells: int, *shape: int) -> Tensor:

@@ -20,7 +20,7 @@ LEAST = np.float32(1e-5)
 _LARGEST_MEAN = 1e15  # of a Poisson distribution that numpy can draw from
 
 Draw = Callable[[Float32, Float32, np.random.Generator], Float32]
-"""Of (rows, parameters) numbers and (rows,) scales: (rows,) draws, in the units of the target."""
+"""Of (parameters, rows) numbers and (rows,) scales: (rows,) draws, in the units of the target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,29 +38,29 @@ def positive(values: Float32) -> Float32:
 
 
 def _gaussian(parameters: Float32, scale: Float32, random: np.random.Generator) -> Float32:
-    drawn = random.standard_normal(len(parameters), np.float32)
-    return (parameters[:, 0] + positive(parameters[:, 1]) * drawn) * scale
+    drawn = random.standard_normal(len(scale), np.float32)
+    return (parameters[0] + positive(parameters[1]) * drawn) * scale
 
 
 def _student(parameters: Float32, scale: Float32, random: np.random.Generator) -> Float32:
-    drawn = random.standard_t(2 + positive(parameters[:, 2])).astype(np.float32)
-    return (parameters[:, 0] + positive(parameters[:, 1]) * drawn) * scale
+    drawn = random.standard_t(2 + positive(parameters[2])).astype(np.float32)
+    return (parameters[0] + positive(parameters[1]) * drawn) * scale
 
 
 def _beta(parameters: Float32, scale: Float32, random: np.random.Generator) -> Float32:
-    return random.beta(positive(parameters[:, 0]), positive(parameters[:, 1])).astype(np.float32)
+    return random.beta(positive(parameters[0]), positive(parameters[1])).astype(np.float32)
 
 
 def _negative_binomial(parameters: Float32, scale: Float32, random: np.random.Generator) -> Float32:
     # A Poisson distribution whose mean is gamma-distributed.
-    mean = positive(parameters[:, 0]) * scale
-    shape = positive(parameters[:, 1]) / np.sqrt(scale)
+    mean = positive(parameters[0]) * scale
+    shape = positive(parameters[1]) / np.sqrt(scale)
     means = random.gamma(1 / shape, shape * mean)
     return random.poisson(np.minimum(means, _LARGEST_MEAN)).astype(np.float32)
 
 
 def _point(parameters: Float32, scale: Float32, random: np.random.Generator) -> Float32:
-    return parameters[:, 0] * scale
+    return parameters[0] * scale
 
 
 LIKELIHOODS = {

@@ -29,7 +29,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """``inputs`` (steps, windows, width) at each of context + horizon steps, ``targets`` and ``weights``
+    """``inputs`` (steps, width, windows) at each of context + horizon steps, ``targets`` and ``weights``
     (steps, windows), ``scale`` (windows,) by which targets and lags are divided, and ``cats`` (windows,
     features).
     """
@@ -79,7 +79,7 @@ class Store:
             kernels.scales(
                 self._values, self._observed, self._offsets, rows, at, span.context, self._scale, scale
             )
-        inputs = np.empty((steps, count, span.width(self._dynamic.shape[1])), np.float32)
+        inputs = np.empty((steps, span.width(self._dynamic.shape[1]), count), np.float32)
         targets, weights = np.empty((2, steps, count), np.float32)
         kernels.gather(
             self._values,

@@ -16,7 +16,7 @@ from containers.deepar.forecaster import Forecaster
 from containers.deepar.frequencies import Frequency, parse
 from containers.deepar.losses import LOSSES
 from containers.deepar.model import Network, Part
-from containers.deepar.recurrence import by_torch, unrolled
+from containers.deepar.recurrence import Memory, by_torch, native
 from containers.deepar.sampling import LIKELIHOODS
 from containers.deepar.series import Series
 from containers.deepar.windows import Epoch, Span, Store
@@ -104,7 +104,7 @@ def test_windows_hold_what_is_known_at_each_step():
     )
     rows, at = np.array([0, 1, 2, 0, 1, 2]), np.array([26, 3, 1, 2, 8, 9])
     windows = store.windows(rows, at)
-    assert windows.inputs.shape == (10, 6, 3 + 3 + 1 + 2)
+    assert windows.inputs.shape == (10, 3 + 3 + 1 + 2, 6)
     for column, (row, begin) in enumerate(zip(rows, at, strict=True)):
         target = targets[row]
         filled = target.copy()
@@ -125,7 +125,7 @@ def test_windows_hold_what_is_known_at_each_step():
             features = dynamic[row][:, point] if 0 <= point < len(target) else [0, 0]
             age = math.log10(2 + max(point, 0))
             expected = [*lagged, *calendar[step], age, *features]
-            np.testing.assert_allclose(windows.inputs[step, column], expected, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(windows.inputs[step, :, column], expected, rtol=1e-4, atol=1e-5)
             seen = 0 <= point < len(target) and not np.isnan(target[point])
             assert windows.weights[step, column] == seen
             if seen:
@@ -158,30 +158,45 @@ def test_an_epoch_is_ten_batches_or_each_series_once():
 # --- the network ---
 
 
-@pytest.mark.parametrize(("steps", "rows", "cells", "rate"), [(7, 5, 3, 0.3), (1, 2, 4, 0.5), (20, 3, 17, 0)])
-def test_layers_and_their_gradients_are_torchs(steps, rows, cells, rate):
+@pytest.mark.parametrize(
+    ("steps", "width", "windows", "cells", "layers", "rate"),
+    [(7, 6, 5, 3, 1, 0.3), (1, 2, 2, 4, 2, 0.5), (20, 5, 3, 17, 3, 0), (9, 4, 16, 8, 2, 0.2)],
+)
+def test_layers_and_their_gradients_are_torchs(steps, width, windows, cells, layers, rate):
     torch.manual_seed(0)
-    sums, weight = torch.randn(steps, rows, 4 * cells), torch.randn(4 * cells, cells) * 0.3
-    held = torch.empty(steps, rows, cells, dtype=torch.uint8)
-    kernels.choose(3, rate, held.view(-1).numpy())
-    slopes = torch.randn(steps, rows, cells)
+    inputs = torch.randn(steps, width, windows)
+    bases = [torch.randn(4 * cells, windows) for _ in range(layers)]
+    weights = [torch.randn(4 * cells, wide + cells) * 0.3 for wide in [width] + [cells] * (layers - 1)]
+    memory = Memory((steps, width, windows), cells, layers)
+    slopes = torch.randn(steps, cells, windows)
     found = []
-    for function in (unrolled, by_torch):
-        inputs, recurrent = sums.clone().requires_grad_(), weight.clone().requires_grad_()
-        out = function(inputs * 1.0, recurrent, held)  # a copy: what is handed over may be overwritten
-        (out * slopes).sum().backward()
-        found.append((out.detach(), inputs.grad, recurrent.grad))
-    for ours, theirs in zip(*found, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=2e-6)
+    for again in range(2):  # the same memory twice
+        for layer, held in enumerate(memory.held):
+            kernels.choose(3 + layer + again, rate, held.view(-1).numpy())
+        for function, more in ((native, memory), (by_torch, memory.held)):
+            given = [[tensor.clone().requires_grad_() for tensor in many] for many in (bases, weights)]
+            out = function(inputs, *given, more)
+            (out * slopes).sum().backward()
+            found.append([out.detach().clone(), *(tensor.grad for many in given for tensor in many)])
+    for first, second in ((found[0], found[1]), (found[2], found[3])):
+        for ours, theirs in zip(first, second, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=5e-6)
 
 
 def test_layers_without_zoneout_are_torchs_lstm():
     torch.manual_seed(0)
-    lstm = torch.nn.LSTM(4, 5)
+    lstm = torch.nn.LSTM(4, 5, 2)
     inputs = torch.randn(9, 3, 4)
-    sums = torch.nn.functional.linear(inputs, lstm.weight_ih_l0, lstm.bias_ih_l0 + lstm.bias_hh_l0)
-    ours = unrolled(sums.detach(), lstm.weight_hh_l0.detach(), torch.zeros(9, 3, 5, dtype=torch.uint8))
-    torch.testing.assert_close(ours, lstm(inputs)[0].detach(), rtol=1e-5, atol=1e-6)
+    bases = [
+        (getattr(lstm, f"bias_ih_l{n}") + getattr(lstm, f"bias_hh_l{n}"))[:, None].expand(-1, 3)
+        for n in (0, 1)
+    ]
+    weights = [torch.cat([getattr(lstm, f"weight_{k}h_l{n}") for k in "ih"], 1) for n in (0, 1)]
+    memory = Memory((9, 4, 3), 5, 2)
+    for held in memory.held:
+        held.zero_()
+    ours = native(inputs.transpose(1, 2), bases, weights, memory)
+    torch.testing.assert_close(ours.detach(), lstm(inputs)[0].detach().transpose(1, 2), rtol=1e-5, atol=1e-6)
 
 
 def test_zoneout_holds_its_share_of_either_kind():
@@ -219,7 +234,7 @@ def test_losses_are_the_distributions_densities():
         "deterministic-L1": (real, scale, np.abs(real - mean)),
     }  # fmt: skip
     for name, (target, scales, expected) in cases.items():
-        numbers = torch.from_numpy(parameters[:, : LIKELIHOODS[name].parameters])
+        numbers = torch.from_numpy(parameters.T[: LIKELIHOODS[name].parameters].copy())
         found = LOSSES[name](numbers, torch.from_numpy(target), torch.from_numpy(scales)).numpy()
         keep = slice(1, None) if name == "negative-binomial" else slice(None)
         np.testing.assert_allclose(found[keep], expected[keep], rtol=2e-4, atol=2e-4, err_msg=name)
@@ -228,8 +243,8 @@ def test_losses_are_the_distributions_densities():
 
 def test_draws_are_of_the_distributions():
     random = np.random.default_rng(0)
-    numbers = np.array([[0.7, -0.4, 1.1]], np.float32)
-    first, second, third = (np.log1p(np.exp(numbers[0].astype(float))) + 1e-5).tolist()
+    numbers = np.array([[0.7], [-0.4], [1.1]], np.float32)
+    first, second, third = (np.log1p(np.exp(numbers[:, 0].astype(float))) + 1e-5).tolist()
     scale, mean = 6.0, 0.7
     shape = second / math.sqrt(scale)
     distributions = {
@@ -240,13 +255,13 @@ def test_draws_are_of_the_distributions():
     }
     for name, distribution in distributions.items():
         likelihood = LIKELIHOODS[name]
-        rows = np.repeat(numbers[:, : likelihood.parameters], 40_000, axis=0)
+        rows = np.repeat(numbers[: likelihood.parameters], 40_000, axis=1)
         drawn = likelihood.draw(rows, np.full(40_000, scale, np.float32), random)
         assert drawn.dtype == np.float32
         points = distribution.ppf([0.05, 0.25, 0.5, 0.75, 0.95])
         below = [(drawn <= point).mean() for point in points]
         np.testing.assert_allclose(below, distribution.cdf(points), atol=0.01, err_msg=name)
-    point = LIKELIHOODS["deterministic-L1"].draw(numbers[:, :1], np.array([scale], np.float32), random)
+    point = LIKELIHOODS["deterministic-L1"].draw(numbers[:1], np.array([scale], np.float32), random)
     assert point == pytest.approx([0.7 * 6])
 
 
@@ -307,13 +322,14 @@ def test_the_network_that_learns_is_the_one_that_forecasts():
     names = dict(zip(("embedding0_weight", "embedding1_weight"), network.embeddings, strict=True))
     for layer in range(2):
         names[f"lstm{layer}_i2h_bias"] = network.biases[layer]
-        names[f"lstm{layer}_h2h_weight"] = network.recurrent[layer]
     names |= {"projection_weight": network.head.weight, "projection_bias": network.head.bias}
-    names["lstm1_i2h_weight"] = network.inputs[1]
     for name, parameter in names.items():
         parameter.data = torch.from_numpy(model.weights[name].copy())
     first = torch.from_numpy(model.weights["lstm0_i2h_weight"].copy())
-    network.inputs[0].data = first[:, : -settings.constant].contiguous()
+    second = torch.from_numpy(model.weights["lstm1_i2h_weight"])
+    own = [torch.from_numpy(model.weights[f"lstm{layer}_h2h_weight"]) for layer in range(2)]
+    network.layers[0].data = torch.cat([first[:, : -settings.constant], own[0]], 1)
+    network.layers[1].data = torch.cat([second, own[1]], 1)
     network.constant.data = first[:, -settings.constant :].contiguous()
 
     random = np.random.default_rng(2)
@@ -322,14 +338,14 @@ def test_the_network_that_learns_is_the_one_that_forecasts():
     part = Part(
         *(torch.from_numpy(getattr(windows, n)) for n in ("inputs", "targets", "weights", "scale", "cats")), 1
     )
-    found = network(part).detach().numpy()[:, 0] * windows.scale[0]
+    found = network(part).detach().numpy()[:, :, 0] * windows.scale[0]
     for step in range(4):
         expected = reference(model, one.until(16 + step), step + 1)
         np.testing.assert_allclose(found[span.context + step], expected, rtol=1e-4, atol=1e-5)
     total, count = network.losses(part).tolist()
     assert count == 9
     targets, scale = torch.from_numpy(windows.targets), torch.from_numpy(windows.scale)
-    losses = LOSSES["gaussian"](network(part).detach(), targets, scale)
+    losses = LOSSES["gaussian"](network(part).detach().unbind(1), targets, scale)
     assert total == pytest.approx(float(losses.sum()), rel=1e-5)
 
 

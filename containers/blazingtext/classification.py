@@ -26,7 +26,7 @@ _Result = TypeVar("_Result")
 
 
 @dataclass
-class _Work:
+class Work:
     """A job under way."""
 
     run: Run
@@ -42,15 +42,10 @@ class _Work:
 
 def train(run: Run) -> None:
     """Trains and writes model.bin."""
-    work = _begun(run)
+    work = learn(run)
     if work is None:
-        log.info("Stopping on request before training began: no model")
-        return
-    _learn(work)
-    if not work.blocks:
         log.info("Stopping on request before an example was learnt: no model")
         return
-    work.classifier.restore()
     work.progress.finish()
     if not run.stop.requested:
         _tell_accuracies(work)
@@ -64,7 +59,31 @@ def train(run: Run) -> None:
         fasttext_file.write(path, _arguments(run), vocabulary, inputs, weights[1])
 
 
-def _begun(run: Run) -> _Work | None:
+def learn(run: Run) -> Work | None:
+    """The job with all epochs done, and its best weights; None when it was asked to stop before the first."""
+    work = _begun(run)
+    if work is None:
+        return None
+    _learn(work)
+    work.classifier.restore()
+    return work if work.blocks else None
+
+
+def accuracy(work: Work, corpus: Corpus) -> tuple[float, int]:
+    """The share of a channel's examples whose likeliest label is one of theirs, and how many these are."""
+    log.info("Using %d threads for prediction!", work.run.threads)
+
+    def measured(examples: Examples) -> tuple[int, int]:
+        return work.classifier.hits(examples), len(examples)
+
+    found = np.array(list(_each(work, measured, corpus.examples(work.rows)))).reshape(-1, 2)
+    hits, count = found.sum(0).tolist()
+    if not count and not work.run.stop.requested:
+        raise ClientError(f"channel {corpus.name} has no labelled sentence; accepted: one at least")
+    return hits / max(count, 1), count
+
+
+def _begun(run: Run) -> Work | None:
     """The job with its vocabulary; None when it was asked to stop before."""
     values = run.hyperparameters
     if values["early_stopping"] and "validation" not in run.channels:
@@ -79,7 +98,7 @@ def _begun(run: Run) -> _Work | None:
     log.info("Read %dM words", rows.vocabulary.tokens // 1_000_000)
     log.info("Number of words:  %d", rows.vocabulary.words)
     log.info("Number of labels: %d", rows.vocabulary.labels)
-    return _Work(
+    return Work(
         run,
         corpora["train"],
         corpora.get("validation"),
@@ -122,7 +141,7 @@ def _classifier(run: Run, rows: Rows) -> Classifier:
     return TorchClassifier(*size, run.device)
 
 
-def _learn(work: _Work) -> None:
+def _learn(work: Work) -> None:
     """All epochs, or until early stopping or a request ends them."""
     values, stop = work.run.hyperparameters, work.run.stop
     for epoch in work.run.epochs(values["epochs"]):
@@ -134,7 +153,7 @@ def _learn(work: _Work) -> None:
             return
 
 
-def _steps(work: _Work, epoch: int) -> Iterator[tuple[Examples, float, float, int]]:
+def _steps(work: Work, epoch: int) -> Iterator[tuple[Examples, float, float, int]]:
     """The blocks of an epoch, each with its learning rates and what chance depends on."""
     for number, examples in enumerate(work.train.examples(work.rows)):
         rate = work.progress.rate
@@ -143,18 +162,18 @@ def _steps(work: _Work, epoch: int) -> Iterator[tuple[Examples, float, float, in
         yield examples, rate, work.progress.rate, int(key)
 
 
-def _is_done(work: _Work, epoch: int) -> bool:
+def _is_done(work: Work, epoch: int) -> bool:
     """Measures accuracy after an epoch, counted from 1, keeps the best weights, and says whether to end."""
     values = work.run.hyperparameters
     log.info("-------------- End of epoch: %d", epoch)
     assert work.validation is not None
-    accuracy, _ = _accuracy(work, "validation", work.validation)
+    found, _ = accuracy(work, work.validation)
     if work.run.stop.requested:
         return True
-    log.info("Validation accuracy: %.6g", accuracy)
-    if accuracy > work.best:
+    log.info("Validation accuracy: %.6g", found)
+    if found > work.best:
         log.info("Validation accuracy improved! Storing best weights...")
-        work.best, work.waited = accuracy, 0
+        work.best, work.waited = found, 0
         work.classifier.keep()
         return False
     work.waited += 1
@@ -165,31 +184,17 @@ def _is_done(work: _Work, epoch: int) -> bool:
     return True
 
 
-def _tell_accuracies(work: _Work) -> None:
-    accuracy, count = _accuracy(work, "train", work.train)
-    log.info("#train_accuracy: %.4f", accuracy)
+def _tell_accuracies(work: Work) -> None:
+    found, count = accuracy(work, work.train)
+    log.info("#train_accuracy: %.4f", found)
     log.info("Number of train examples: %d", count)
     if work.validation is not None and not work.run.stop.requested:
-        accuracy, count = _accuracy(work, "validation", work.validation)
-        log.info("#validation_accuracy: %.4f", accuracy)
+        found, count = accuracy(work, work.validation)
+        log.info("#validation_accuracy: %.4f", found)
         log.info("Number of validation examples: %d", count)
 
 
-def _accuracy(work: _Work, name: str, corpus: Corpus) -> tuple[float, int]:
-    """The share of a channel's examples whose likeliest label is one of theirs, and how many these are."""
-    log.info("Using %d threads for prediction!", work.run.threads)
-
-    def measured(examples: Examples) -> tuple[int, int]:
-        return work.classifier.hits(examples), len(examples)
-
-    found = np.array(list(_each(work, measured, corpus.examples(work.rows)))).reshape(-1, 2)
-    hits, count = found.sum(0).tolist()
-    if not count and not work.run.stop.requested:
-        raise ClientError(f"channel {name} has no labelled sentence; accepted: one at least")
-    return hits / max(count, 1), count
-
-
-def _each(work: _Work, function: Callable[[_Item], _Result], items: Iterator[_Item]) -> Iterator[_Result]:
+def _each(work: Work, function: Callable[[_Item], _Result], items: Iterator[_Item]) -> Iterator[_Result]:
     """``function`` of each item, on all cores, or by the one thread that a GPU needs."""
     return in_order(function, items, work.run.threads if work.run.device == "cpu" else 1)
 

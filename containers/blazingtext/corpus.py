@@ -76,6 +76,7 @@ class Corpus:
     """
 
     def __init__(self, channel: Channel, word_ngrams: int, buckets: int) -> None:
+        self.name = channel.name
         self._channel = channel
         self._word_ngrams = word_ngrams
         self._buckets = buckets

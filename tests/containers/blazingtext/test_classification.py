@@ -394,16 +394,16 @@ def test_a_device_reaches_the_same_accuracy(trained):
 def test_early_stopping_keeps_the_best_weights(trained, monkeypatch):
     accuracies = iter([0.5, 0.922196, 0.6, 0.9, 0.9, 0.922196, 0.3])
     measured: list[np.ndarray] = []
-    real = classification._accuracy
+    real = classification.accuracy
 
-    def told(work, name, corpus):
+    def told(work, corpus):
         if "Training finished!" in finished or len(measured) == 7:
-            return real(work, name, corpus)
+            return real(work, corpus)
         measured.append(work.classifier.weights()[0].copy())
         return next(accuracies), 10
 
     finished = ""
-    monkeypatch.setattr(classification, "_accuracy", told)
+    monkeypatch.setattr(classification, "accuracy", told)
     options = {"early_stopping": "True", "epochs": 50, "min_epochs": 7, "patience": 2}
     model, log = trained({"train": FEW, "validation": FEW}, **options)
     # After seven epochs, the first that may end it: patience had been over before.

@@ -151,3 +151,24 @@ def test_sums_of_nothing_and_of_much():
     much = Sums()
     much.add(np.array([1e6, 0.0, 10.0]), 5)
     assert much.perplexity == math.inf
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_a_gpu_learns_as_the_cpu_does():
+    parts = batches()
+    found = []
+    for device in ("cpu", "cuda"):
+        mine = Learner(
+            network().train(),
+            "adam",
+            Settings(clip=1.0),
+            Schedule(0.01),
+            devices=(device,),
+            cluster=Cluster(Hosts()),
+        )
+        for batch in parts:
+            mine.learn(batch)
+        found.append((mine.state().cpu(), mine.score(parts).perplexity))
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-3, atol=1e-4)
+    assert found[0][1] == pytest.approx(found[1][1], rel=1e-3)

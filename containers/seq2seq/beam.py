@@ -41,7 +41,7 @@ def most_words(config: Config, length: int) -> int:
     """How many words an answer to a source of ``length`` tokens may have, </s> among them."""
     ratio = config.length_ratio_mean + _DEVIATIONS * config.length_ratio_std
     bound = ratio * math.ceil(length / _LENGTH_STEP) * _LENGTH_STEP
-    return max(1, math.ceil(min(bound, config.max_seq_len_target + 1)))
+    return max(1, math.ceil(min(bound, config.max_seq_len_target)))
 
 
 def translate(

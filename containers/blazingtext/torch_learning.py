@@ -18,7 +18,7 @@ from containers.blazingtext.text import end_of_sentence
 from containers.blazingtext.vocabulary import Vocabulary
 
 _BATCH = 4096  # words that are learnt from before the next step
-_MOST = 16.0  # gradients of a row in one batch that count in full
+_FARTHEST = 2.0  # the most that steps of one row in one batch add up to
 
 
 class TorchLearner:
@@ -127,7 +127,8 @@ class _Replica:
         owner, rows = self._parts(words, used)
         count = torch.bincount(owner, minlength=len(words)).clamp(min=1)[:, None]
         hidden = torch.zeros(len(words), inputs.shape[1], device=self._device)
-        hidden.index_add_(0, owner, inputs[rows]).div_(count)
+        _add_rows(hidden, owner, inputs[rows])
+        hidden /= count
         targets = torch.cat([positives[:, None], self._negatives(positives)], 1)
         vectors = outputs[targets]
         errors = -torch.sigmoid((vectors @ hidden[:, :, None])[:, :, 0])
@@ -137,8 +138,8 @@ class _Replica:
         errors *= rate
         gradient = (errors[:, None] @ vectors)[:, 0]
         changes = (errors[:, :, None] * hidden[:, None]).flatten(0, 1)
-        self._add(outputs, targets.flatten(), changes)
-        self._add(inputs, rows, gradient[owner])
+        self._add(outputs, targets.flatten(), changes, rate)
+        self._add(inputs, rows, gradient[owner], rate)
 
     def _parts(self, words: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
         """The input rows of all words that are used, and which of the n they are for."""
@@ -150,11 +151,11 @@ class _Replica:
         rows = self._rows[torch.repeat_interleave(self._bounds[words], counts) + within]
         return torch.repeat_interleave(owner, counts), rows
 
-    def _add(self, matrix: Tensor, rows: Tensor, changes: Tensor) -> None:
-        """Adds changes to rows. Many of one row overshoot when they are taken at once: they are shortened."""
-        count = torch.bincount(rows, minlength=len(matrix))
-        scale = (_MOST / count.clamp(min=1)).clamp(max=1)
-        matrix.index_add_(0, rows, changes * scale[rows][:, None])
+    def _add(self, matrix: Tensor, rows: Tensor, changes: Tensor, rate: float) -> None:
+        """Adds changes to rows; those of a row that has very many are shortened, as they would overshoot."""
+        count = torch.bincount(rows, minlength=len(matrix)).clamp(min=1)
+        scale = (_FARTHEST / rate / count).clamp(max=1)
+        _add_rows(matrix, rows, changes * scale[rows][:, None])
 
     def _negatives(self, positives: Tensor) -> Tensor:
         shape = len(positives), self._settings.negatives
@@ -163,3 +164,8 @@ class _Replica:
 
     def _uniform(self, *shape: int) -> Tensor:
         return torch.rand(shape, generator=self._random, device=self._device)
+
+
+def _add_rows(matrix: Tensor, rows: Tensor, changes: Tensor) -> None:
+    """As index_add_, which on a CPU takes many times longer."""
+    matrix.scatter_add_(0, rows[:, None].expand_as(changes), changes)

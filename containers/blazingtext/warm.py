@@ -8,7 +8,7 @@ import numpy as np
 
 from common.content_types import MediaType
 from common.cores import Cores
-from containers.blazingtext import tokens
+from containers.blazingtext import tokens, warm_classifier
 from containers.blazingtext.learning import HogwildLearner, Settings, Task, parts_of
 from containers.blazingtext.text import Block
 from containers.blazingtext.vocabulary import Counter
@@ -18,6 +18,11 @@ _TEXT = b"a b a b a b\n" * 4
 
 def compile_all() -> None:
     """Calls each kernel with the types that training and answering give it."""
+    _word_vectors()
+    warm_classifier.compile_classifier()
+
+
+def _word_vectors() -> None:
     counter = Counter(labelled=False)
     found = [counter.add(block) for block in tokens.read(io.BytesIO(_TEXT), "", MediaType("text/plain"))]
     vocabulary, entries = counter.vocabulary(1)

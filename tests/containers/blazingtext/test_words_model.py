@@ -75,9 +75,9 @@ def test_other_encodings_are_read_as_the_content_type_says():
 
 def test_a_token_without_end_is_refused(monkeypatch):
     monkeypatch.setattr(tokens, "LONGEST_TOKEN", 1 << 18)
+    blocks = tokens.read(io.BytesIO(b"x" * (1 << 20)), "channel x", PLAIN)
     with pytest.raises(ClientError, match="channel x has a token longer than 262144 bytes"):
-        tokens_of_name = tokens.read(io.BytesIO(b"x" * (1 << 20)), "channel x", PLAIN)
-        list(tokens_of_name)
+        list(blocks)
 
 
 def test_hashes_are_fasttexts():
@@ -190,7 +190,7 @@ def test_steps_are_the_rate_times_what_is_left_to_certainty():
     np.testing.assert_allclose(scores, wanted, atol=3e-5)
 
 
-# With two words, a window of one and nothing left out, chance decides nothing: a word's negative is the other.
+# With two words, a window of one and none left out, chance decides nothing: the negative is the other word.
 LONG = [[0, 1, 1, 0, 1, 0, 0, 1] * 3]
 PAIRS = [[0, 1], [1, 0], [0, 1], [0, 0], [1, 1]] * 3
 RATE = 0.2
@@ -223,7 +223,9 @@ def plain(mode, words, inputs, outputs, parts):
             labels = (np.arange(len(targets)) < len(around))[None]
         else:
             targets, labels = [word, 1 - word], np.eye(1, 2)
-            rows = [sum((rows_of[w] for w in around), [])] if mode == "cbow" else [[w] for w in around]
+            rows = [[w] for w in around]
+            if mode == "cbow":
+                rows = [[row for w in around for row in rows_of[w]]]
         hidden = np.array([inputs[part].mean(0) for part in rows])
         step = RATE * (labels - 1 / (1 + np.exp(-hidden @ outputs[targets].T)))
         change = step @ outputs[targets]

@@ -50,7 +50,7 @@ COMPARATORS = ("hadamard", "concat", "abs_diff")
 RATE = 0.0004
 # What is set for quality beside the network.
 MOVIES = {"rate": 0.001, "dropout": 0.5}
-STS = {"rate": 0.001, "dropout": 0.5}
+STS = {"rate": 0.003, "dropout": 0.2}
 Epoch = Callable[[], None]
 Score = Callable[[], float]
 
@@ -281,8 +281,8 @@ def movies(folder: Path, seeds: int) -> None:
         labels = np.array([row["rating"] for row in rows[name]], np.float32)
         return Pairs((sides[0], sides[1]), labels)
 
-    encoder = EncoderPlan("pooled_embedding", 1, 3, 64)
-    plan = Plan((encoder, encoder), 128, COMPARATORS, 1, 128, "tanh", None)
+    encoder = EncoderPlan("pooled_embedding", 1, 3, 32)
+    plan = Plan((encoder, encoder), 64, COMPARATORS, 1, 64, "tanh", None)
     test, found = pairs("test"), []
     for seed in range(seeds):
         answers = fitted(pairs("train"), plan, 256, [len(k) for k in known], seed, **MOVIES)
@@ -295,22 +295,17 @@ def sts(folder: Path, seeds: int) -> None:
     rows = {name: list(csv.DictReader((folder / f"{name}.csv").open())) for name in ("train", "test")}
     vocabulary: dict[str, int] = {"": 0}
 
-    def words(text: str, grow: bool) -> list[int]:
+    def words(text: str) -> list[int]:
         found = re.findall(r"[a-z0-9]+|[^\sa-z0-9]", text.lower())
-        if grow:
-            return [vocabulary.setdefault(word, len(vocabulary)) for word in found] or [0]
-        return [vocabulary.get(word, 0) for word in found] or [0]
+        return [vocabulary.setdefault(word, len(vocabulary)) for word in found] or [0]
 
     def pairs(name: str) -> Pairs:
-        sides = [
-            Ragged.of([words(row[key], name == "train") for row in rows[name]])
-            for key in ("sentence1", "sentence2")
-        ]
+        sides = [Ragged.of([words(row[key]) for row in rows[name]]) for key in ("sentence1", "sentence2")]
         return Pairs((sides[0], sides[1]), np.array([row["score"] for row in rows[name]], np.float32))
 
     train, test, found = pairs("train"), pairs("test"), []
-    encoder = EncoderPlan("pooled_embedding", 1, 3, 300)
-    plan = Plan((encoder, encoder), 300, ("hadamard", "abs_diff"), 1, 64, "tanh", None)
+    encoder = EncoderPlan("pooled_embedding", 1, 3, 100)
+    plan = Plan((encoder, encoder), 100, ("hadamard", "abs_diff"), 1, 32, "relu", None)
     for seed in range(seeds):
         answers = fitted(train, plan, 32, [len(vocabulary)], seed, **STS)
         found.append(float(np.corrcoef(answers(test)[:, 0], test.labels)[0, 1]))

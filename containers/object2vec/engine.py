@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -74,6 +75,8 @@ class Engine:
     """
 
     def __init__(self, network: Network, weights: Sequence[Tensor], options: Options) -> None:
+        # In one vector with all others, an LSTM's weights are not as cuDNN would have them: it copies them.
+        warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
         self._replicas = Replicas(network, options.devices, options.cluster)
         self._options = options
         first = self._replicas.weights

@@ -62,7 +62,7 @@ class _LookUp(torch.autograd.Function):
     def forward(ctx: Any, vectors: Tensor, rows: Tensor) -> Tensor:
         ctx.rows, ctx.shape = rows, vectors.shape
         out = vectors.new_empty(len(rows), vectors.shape[1])
-        kernels.gathered(vectors.detach().numpy(), rows.numpy(), out.numpy())
+        kernels.gathered(vectors.detach().contiguous().numpy(), rows.numpy(), out.numpy())
         return out
 
     @staticmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +18,7 @@ from containers.object2vec import artifact, pairs, plan, pretrained, reading
 from containers.object2vec.engine import Engine, Losses, Options
 from containers.object2vec.model import Network
 from containers.object2vec.negatives import Negatives
-from containers.object2vec.pairs import Matches, Pairs
+from containers.object2vec.pairs import Pairs
 from containers.object2vec.stopping import Patience
 
 # Deviation of token embeddings to begin with.
@@ -56,6 +56,7 @@ def _prepared(run: Run) -> Work | None:
     """None where the job was asked to stop before all data were read."""
     values = run.hyperparameters
     torch.set_num_threads(run.threads)
+    _tell_without_effect(run)
     embeddings = _embeddings(run)
     found = {name: _read(run, name) for name in ("train", "validation") if name in run.channels}
     if run.stop.requested:
@@ -103,14 +104,17 @@ def _embeddings(run: Run) -> list[Tensor]:
                 )
             missing = pretrained.read(run.channels["auxiliary"], file, values[f"{prefix}vocab_file"], table)
             log.info("Pretrained token embeddings of %s: %d words have none", file, missing)
-        elif f"{prefix}freeze_pretrained_embedding" in values.given:
-            log.warning(
-                "hyperparameter %sfreeze_pretrained_embedding has no effect: it applies when "
-                "%spretrained_embedding_file is given",
-                *(prefix, prefix),
-            )
         tables.append(torch.from_numpy(table))
     return tables
+
+
+def _tell_without_effect(run: Run) -> None:
+    """Warns of freezing where there is nothing to freeze."""
+    values = run.hyperparameters
+    for prefix in dict.fromkeys(plan.prefixes(values)):
+        name, needed = f"{prefix}freeze_pretrained_embedding", f"{prefix}pretrained_embedding_file"
+        if name in values.given and not values[needed]:
+            log.warning("hyperparameter %s has no effect: it applies when %s is given", name, needed)
 
 
 def build(run: Run, embeddings: list[Tensor], mean: float) -> Engine:
@@ -153,10 +157,14 @@ def _learn(work: Work) -> bool:
             return learned
         seconds = time.perf_counter() - started
         _tell(run, "train", losses, epoch)
-        watched = losses if work.validation is None else _scored(work, work.validation)
+        watched = losses
         if work.validation is not None:
+            watched = _scored(work, work.validation)
+            if run.cluster.any(run.stop.requested):
+                return learned  # in the middle of validation: no loss of all of it
             _tell(run, "validation", watched, epoch)
         if work.patience.observe(watched.mean):
+            work.best.clear()  # tables may be large: two copies and no third
             work.best = work.engine.state()
         run.metrics.progress(
             100 if work.patience.over else 100.0 * (epoch + 1) / run.hyperparameters["epochs"]
@@ -171,26 +179,30 @@ def _learn(work: Work) -> bool:
 
 
 def _batches(work: Work) -> Iterator[Pairs]:
-    """An epoch's mini-batches, until the job is asked to stop."""
+    """An epoch's mini-batches, with negatives where there are to be some."""
     values = work.run.hyperparameters
-    matches = matched(work.train, work.negatives, work.generator)
+    matches = (
+        pairs.as_they_are(work.train) if work.negatives is None else work.negatives.matches(work.generator)
+    )
     sparse = values["token_embedding_storage_type"] == "row_sparse"
     bucket = 0 if sparse else values["bucket_width"]
-    for batch in pairs.batches(work.train, matches, values["mini_batch_size"], work.generator, bucket):
-        if work.run.stop.requested:
+    batches = pairs.batches(work.train, matches, values["mini_batch_size"], work.generator, bucket)
+    return _until_stopped(work.run, batches)
+
+
+def _until_stopped(run: Run, batches: Iterable[Pairs]) -> Iterator[Pairs]:
+    for batch in batches:
+        if run.stop.requested:
             return
         yield batch
 
 
-def matched(data: Pairs, negatives: Negatives | None, generator: np.random.Generator) -> Matches:
-    """An epoch's pairs, with negatives where there are to be some."""
-    return pairs.as_they_are(data) if negatives is None else negatives.matches(generator)
-
-
 def _scored(work: Work, data: Pairs) -> Losses:
+    """The losses on a channel; of some of it where the job is asked to stop."""
     size = work.run.hyperparameters["mini_batch_size"]
     with work.run.metrics.timed("model.score.time"):
-        return work.engine.score(pairs.batches(data, pairs.as_they_are(data), size, None))
+        batches = pairs.batches(data, pairs.as_they_are(data), size, None)
+        return work.engine.score(_until_stopped(work.run, batches))
 
 
 def _tell(run: Run, channel: str, losses: Losses, epoch: int | None = None) -> None:
@@ -206,6 +218,7 @@ def _finish(work: Work) -> None:
     run, engine = work.run, work.engine
     if work.best:
         engine.restore(work.best)
+        work.best.clear()
         log.info("Best model: epoch %d, loss %s", work.patience.best, work.patience.least)
     if not all(bool(torch.isfinite(tensor).all()) for tensor in engine.state()):
         raise ClientError(
@@ -224,6 +237,8 @@ def _test(work: Work) -> None:
     if data is None or run.stop.requested:
         return  # an early end of the channel: no loss of all of it
     losses = _scored(work, data)
+    if run.cluster.any(run.stop.requested):
+        return
     run.metrics.counted("test_data_iter", losses.pairs, losses.batches)
     if run.hyperparameters["output_layer"] == "softmax":
         run.metrics.score("test", "accuracy", losses.accuracy)

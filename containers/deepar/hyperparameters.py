@@ -78,6 +78,7 @@ DECLARATION = Declaration(
         default=NONE,
         min=1,
         also=(NONE,),
+        accepts="an integer of at least 1, or nothing",
     ),
     integer(
         "embedding_dimension",

@@ -33,7 +33,10 @@ class Part:
 
 
 class Network(nn.Module):
-    """``width`` numbers a step, categories of the numbers ``cardinality``, ``layers`` layers of ``cells``."""
+    """``width`` numbers a step, categories of the numbers ``cardinality``, ``layers`` layers of ``cells``.
+
+    On the CPU its layers are machine code, unless ``native`` is False.
+    """
 
     def __init__(
         self,
@@ -44,8 +47,11 @@ class Network(nn.Module):
         layers: int,
         likelihood: str,
         zoneout: float,
+        *,
+        native: bool = True,
     ) -> None:
         super().__init__()
+        self.native = native
         self.likelihood = likelihood
         self.zoneout = zoneout
         self.embeddings = nn.ParameterList([torch.randn(size, embedding) for size in cardinality])
@@ -77,7 +83,7 @@ class Network(nn.Module):
 
     def _unrolled(self, part: Part, bases: list[Tensor]) -> Tensor:
         shape, cells = tuple(part.inputs.shape), len(self.biases[0]) // 4
-        if part.inputs.device.type == "cpu":
+        if self.native and part.inputs.device.type == "cpu":
             memory = self._memory
             if memory is None or memory.shape != shape:
                 memory = self._memory = Memory(shape, cells, len(self.layers))

@@ -63,7 +63,7 @@ def train(run: Run) -> None:
     model = _finish(work)
     if model is not None:
         _save(run, model)
-        if data.test:
+        if "test" in run.channels:
             _test(run, model, data.test)
 
 

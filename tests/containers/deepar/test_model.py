@@ -349,6 +349,25 @@ def test_the_network_that_learns_is_the_one_that_forecasts():
     assert total == pytest.approx(float(losses.sum()), rel=1e-5)
 
 
+def test_other_devices_compute_the_same():
+    span = Span(parse("D"), np.array([1, 7], np.int64), 5, 3)
+    target = np.random.default_rng(0).normal(4, 1, 40)
+    windows = Store([series(target, cat=(1,))], span).windows(np.zeros(6, np.int64), np.arange(6, 30, 4))
+    arrays = (windows.inputs, windows.targets, windows.weights, windows.scale, windows.cats)
+    part = Part(*map(torch.from_numpy, arrays), seed=1)
+    found = []
+    for machine, zoneout in ((True, 0.0), (False, 0.0), (False, 0.3)):
+        torch.manual_seed(0)
+        network = Network(span.width(0), [2], 2, 4, 2, "student-T", zoneout, native=machine)
+        losses = network.losses(part)
+        losses[0].backward()
+        found.append([losses.detach(), *(parameter.grad for parameter in network.parameters())])
+    for ours, theirs in zip(found[0], found[1], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    assert torch.isfinite(found[2][0]).all()
+    assert found[2][0][0] != found[1][0][0]
+
+
 def test_the_symbol_describes_a_step():
     """Each node is computed as MXNet documents its operator."""
     model = small_model(num_layers=1)

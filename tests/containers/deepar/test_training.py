@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow
 import pytest
+import torch
 from pyarrow import parquet
 
 from common.cluster import Cluster
@@ -410,6 +411,21 @@ def test_any_number_of_devices_learns_the_same():
         states.append((np.array(sums), learner.state().numpy()))
     np.testing.assert_allclose(states[0][0], states[1][0], rtol=1e-4)
     np.testing.assert_allclose(states[0][1], states[1][1], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_learns_the_same():
+    settings = small_model(dropout_rate=0.0, cardinality=[], num_dynamic_feat=0).settings
+    target = np.random.default_rng(0).normal(5, 1, 200).astype(np.float32)
+    series = Series(np.datetime64("2020-01-01", "s"), target, (), np.zeros((0, 200), np.float32))
+    store = Store([series], settings.span)
+    rows, at = Epoch(64, 1.0).draw(store.lengths, 4, np.random.default_rng(0))
+    sums = []
+    for device in ("cpu", "cuda"):
+        learner = engine(settings, store, devices=(device,))
+        sums.append(np.array([learner.learn(rows, at) for _ in range(3)]))
+    np.testing.assert_allclose(sums[0], sums[1], rtol=1e-3)
 
 
 def test_a_stop_keeps_what_was_learned(training_job):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from common import instances
 from common.batches import Int64
 from common.channels import Channel
 from common.channels.streams import Stream
@@ -19,6 +20,7 @@ from containers.blazingtext.text_kernels import Int32
 from containers.blazingtext.tokens import Tokens
 from containers.blazingtext.vocabulary import Counter, Vocabulary
 
+_SHARE = 4  # a quarter of the memory that is free may hold a channel
 _MOST_ROWS = (1 << 31) - 1  # fastText numbers them by 32 bits
 
 
@@ -69,10 +71,27 @@ def rows_of(vocabulary: Vocabulary, entries: Int32, seen: NDArray[np.uint8]) -> 
     return Rows(vocabulary, buckets, bucket_rows, Meaning.of(entries, vocabulary), known)
 
 
+class _Kept:
+    """Blocks of a pass that need not be read again: all of them, or none where they take too much memory."""
+
+    def __init__(self, piped: bool) -> None:
+        self._room = 0 if piped else instances.available_memory() // _SHARE
+        self.blocks: list[Examples] | None = [] if self._room else None
+
+    def add(self, examples: Examples) -> None:
+        """Keeps one more."""
+        self._room -= examples.nbytes
+        if self._room < 0:
+            self.blocks = None
+        if self.blocks is not None:
+            self.blocks.append(examples)
+
+
 class Corpus:
     """A channel's examples, pass by pass.
 
-    Data from files are read once and kept, 4 bytes a feature; data from a pipe are read anew in each pass.
+    Data from files are read once and kept, 4 bytes a feature, where they take at most a quarter of the memory
+    that is free. Else, and always from a pipe, each pass reads them anew, in constant memory.
     """
 
     def __init__(self, channel: Channel, word_ngrams: int, buckets: int) -> None:
@@ -86,21 +105,19 @@ class Corpus:
         """Reads the text for its vocabulary: one pass. Raises ClientError for too many rows."""
         counter = Counter(labelled=True)
         seen = np.zeros(self._buckets, np.uint8)
-        kept = []
+        kept = _Kept(self._channel.piped)
         for examples in self._read(Grammar(self._word_ngrams, self._buckets), counter.add):
             example_kernels.mark(examples.features, seen)
-            if not self._channel.piped:
-                kept.append(examples)
+            kept.add(examples)
         vocabulary, entries = counter.vocabulary(min_count)
         if vocabulary.words + self._buckets > _MOST_ROWS:
             raise ClientError(
                 f"there are {self._buckets} buckets, {vocabulary.words} words; accepted: {_MOST_ROWS} in all"
             )
         rows = rows_of(vocabulary, entries, seen)
-        if not self._channel.piped:
-            for number, examples in enumerate(kept):
-                kept[number] = rows.settled(examples, rows.counted)
-            self._kept = kept
+        self._kept = kept.blocks
+        for number, examples in enumerate(blocks := self._kept or []):
+            blocks[number] = rows.settled(examples, rows.counted)
         return rows
 
     def examples(self, rows: Rows) -> Iterator[Examples]:
@@ -110,14 +127,12 @@ class Corpus:
             return
         vocabulary = rows.vocabulary
         grammar = Grammar(self._word_ngrams, self._buckets, vocabulary.words)
-        kept: list[Examples] = []
+        kept = _Kept(self._channel.piped)
         for examples in self._read(grammar, vocabulary.ids):
             settled = rows.settled(examples, rows.known)
-            if not self._channel.piped:
-                kept.append(settled)
+            kept.add(settled)
             yield settled
-        if not self._channel.piped:
-            self._kept = kept
+        self._kept = kept.blocks
 
     def _read(self, grammar: Grammar, numbering: Numbering) -> Iterator[Examples]:
         def decode(stream: Stream, name: str) -> Iterator[Examples]:

@@ -40,6 +40,11 @@ class Examples:
     def __len__(self) -> int:
         return len(self.bounds) - 1
 
+    @property
+    def nbytes(self) -> int:
+        """How much memory they take."""
+        return sum(part.nbytes for part in (self.features, self.bounds, self.labels, self.label_bounds))
+
     def __getitem__(self, rows: slice) -> Examples:
         start, stop, _ = rows.indices(len(self))
         bounds, label_bounds = self.bounds[start : stop + 1], self.label_bounds[start : stop + 1]

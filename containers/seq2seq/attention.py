@@ -41,7 +41,7 @@ class _Collect(Function):
 
     @staticmethod
     def forward(ctx: Any, array: Tensor, pairs: Pairs, sums: list[Tensor]) -> Tensor:
-        ctx.pairs, ctx.sums = pairs, sums
+        ctx.pairs, ctx.sums, ctx.rows = pairs, sums, len(array)
         ctx.set_materialize_grads(False)
         return array.view_as(array)
 
@@ -49,11 +49,23 @@ class _Collect(Function):
     def backward(ctx: Any, _: Tensor | None) -> tuple[Tensor | None, None, None]:
         total = ctx.sums.pop() if ctx.sums else None
         if ctx.pairs:
-            left, right = zip(*ctx.pairs, strict=True)
+            left, right = (
+                torch.cat([_whole(part, ctx.rows) for part in side], 1)
+                for side in zip(*ctx.pairs, strict=True)
+            )
             ctx.pairs.clear()
-            product = torch.cat(left, 1).transpose(1, 2) @ torch.cat(right, 1)
+            product = left.transpose(1, 2) @ right
             total = product if total is None else total.add_(product)
         return total, None, None
+
+
+def _whole(part: Tensor, rows: int) -> Tensor:
+    """``part`` of the first sentences as one of all ``rows``, with zeros behind."""
+    missing = rows - len(part)
+    return nn.functional.pad(part, (0, 0, 0, 0, 0, missing)) if missing else part
+
+
+# Queries may be those of the first sentences only: later ones have ended.
 
 
 class _Scores(Function):
@@ -61,6 +73,7 @@ class _Scores(Function):
 
     @staticmethod
     def forward(ctx: Any, queries: Tensor, keys: Tensor, pairs: Pairs) -> Tensor:
+        keys = keys[: len(queries)]
         ctx.save_for_backward(queries, keys)
         ctx.pairs = pairs
         return queries @ keys.transpose(1, 2)
@@ -77,6 +90,7 @@ class _Context(Function):
 
     @staticmethod
     def forward(ctx: Any, probabilities: Tensor, values: Tensor, pairs: Pairs) -> Tensor:
+        values = values[: len(probabilities)]
         ctx.save_for_backward(probabilities, values)
         ctx.pairs = pairs
         return probabilities @ values
@@ -97,9 +111,9 @@ class _MlpScores(Function):
 
     @staticmethod
     def forward(ctx: Any, queries: Tensor, keys: Tensor, weight: Tensor, sums: list[Tensor]) -> Tensor:
-        hidden = torch.add(keys[:, None], queries[:, :, None], alpha=2).sigmoid_()
+        hidden = torch.add(keys[: len(queries), None], queries[:, :, None], alpha=2).sigmoid_()
         ctx.save_for_backward(hidden, weight)
-        ctx.sums = sums
+        ctx.sums, ctx.shape = sums, keys.shape
         return hidden @ (2 * weight)
 
     @staticmethod
@@ -108,10 +122,9 @@ class _MlpScores(Function):
         d_weight = (gradient.reshape(-1) @ hidden.view(-1, len(weight))).mul_(2)
         back = torch.ops.aten.sigmoid_backward(gradient[..., None] * (2 * weight), hidden)
         d_keys = back[:, 0] if back.shape[1] == 1 else back.sum(1)
-        if ctx.sums:
-            ctx.sums[0].add_(d_keys)
-        else:
-            ctx.sums.append(d_keys)
+        if not ctx.sums:
+            ctx.sums.append(d_keys.new_zeros(ctx.shape))
+        ctx.sums[0][: len(d_keys)].add_(d_keys)
         return back.sum(2).mul_(2), None, d_weight, None
 
 
@@ -189,13 +202,17 @@ class Attending:
         return linear(states.new_zeros(()).expand(len(self._query.value)), states, self._query)
 
     def __call__(self, queries: Tensor) -> tuple[Tensor, Tensor]:
-        """The context (n, k, size) and the probabilities (n, k, S) of queries (n, k, query size)."""
+        """The context (n, k, size) and the probabilities (n, k, S) of queries (n, k, query size).
+
+        n may be less than there are sentences: then it is the first ones that are asked about.
+        """
+        count = len(queries)
         if self._kind == "fixed":
-            probabilities = self._fixed.expand(-1, queries.shape[1], -1)
+            probabilities = self._fixed[:count].expand(-1, queries.shape[1], -1)
         else:
             if self._score is not None:
                 scores = _MlpScores.apply(queries, self._keys, self._score, self._key_sums)
             else:
                 scores = _Scores.apply(queries, self._keys, self._key_pairs)
-            probabilities = torch.softmax(scores + self._mask, 2)
+            probabilities = torch.softmax(scores + self._mask[:count], 2)
         return _Context.apply(probabilities, self._values, self._value_pairs), probabilities

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from containers.seq2seq.attention import Attending, Attention, Source, last, mean
-from containers.seq2seq.config import Config
+from containers.seq2seq.config import PAD, Config
 from containers.seq2seq.convolution import Convolution
 from containers.seq2seq.layers import Embedding, Linear
 from containers.seq2seq.recurrence import Cell, Deferred, linear
@@ -81,15 +81,22 @@ class RecurrentDecoder(nn.Module):
         return empty, *(torch.tanh(initial(summary)) for initial in self.initial)
 
     def forward(self, encoded: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        """(B, T, hidden) that predict the word after each of the ids (B, T)."""
-        words = functional.dropout(self.embedding(target.t()), self._dropout, self.training)
+        """(B, T, hidden) that predict the word after each of the ids (B, T); zeros for padding."""
+        # Longer targets first, so that those which go on at a position are always the first rows.
+        positions = torch.arange(1, target.shape[1] + 1, device=target.device)
+        sizes, order = ((target != PAD) * positions).amax(1).sort(descending=True)
+        going = positions[:, None] <= sizes  # (T, B)
+        encoded, lengths = encoded[order], lengths[order]
+        words = functional.dropout(self.embedding(target[order].t()[going]), self._dropout, self.training)
         loop = self.loop(self.source(encoded, lengths))
         state = self.start(encoded, lengths)
         outputs = []
-        for base in loop.before(words).unbind(0):
-            state, _ = loop.after(base, state)
+        for base in loop.before(words).split([rows for rows in going.sum(1).tolist() if rows]):
+            state, _ = loop.after(base, tuple(part[: len(base)] for part in state))
             outputs.append(state[0])
-        return torch.stack(outputs, 1)
+        position, sentence = going.nonzero(as_tuple=True)
+        hidden = words.new_zeros(*target.shape, self._size)
+        return hidden.index_put((order[sentence], position), torch.cat(outputs))
 
     def loop(self, source: Source) -> RecurrentLoop:
         """Steps that attend to ``source``."""

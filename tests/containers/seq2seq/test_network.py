@@ -84,6 +84,26 @@ def test_padding_changes_nothing(changed):
 
 
 @pytest.mark.parametrize("changed", ALL, ids=str)
+def test_padding_of_targets_changes_nothing(changed):
+    made = network(**changed)
+    source, lengths, target = pairs()
+    sizes = [2, 5, 1, 4]
+    inside = torch.arange(5) < torch.tensor(sizes)[:, None]
+    target[~inside] = PAD
+    names, weights = zip(*made.named_parameters(), strict=True)
+    together = made(source, lengths, target)
+    alone = [made(source[row : row + 1], lengths[row : row + 1], target[row : row + 1, :size])[0]
+             for row, size in enumerate(sizes)]  # fmt: skip
+    torch.testing.assert_close(together[inside], torch.cat(alone), rtol=1e-4, atol=1e-5)
+    found = torch.autograd.grad(together[inside].cos().sum(), weights, allow_unused=True)
+    wanted = torch.autograd.grad(torch.cat(alone).cos().sum(), weights, allow_unused=True)
+    for name, one, other in zip(names, found, wanted, strict=True):
+        assert (one is None) == (other is None), name
+        if one is not None:
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("changed", ALL, ids=str)
 def test_step_by_step_is_the_same_as_all_at_once(changed):
     made = network(**changed)
     source, lengths, target = pairs()

@@ -35,7 +35,7 @@ SETTINGS = {
     "fixed_rate_lr_half_life": 3,
     "checkpoint_frequency_num_batches": 450,
     "bleu_sample_size": 100,
-    "max_num_epochs": 6,
+    "max_num_batches": 1800,
 }
 
 

@@ -113,24 +113,7 @@ class Engine:
         self.network.train()
         used, places = self._numbered(batch)
         rows = [table.rows(numbers) for table, numbers in zip(self.tables, used, strict=True)]
-        devices = self._replicas.devices
-        bounds = [len(batch) * part // len(devices) for part in range(len(devices) + 1)]
-        spans = [(start, stop) for start, stop in itertools.pairwise(bounds) if start < stop]
-        # Fewer pairs than devices go to the first of these.
-        leaves = [
-            [
-                one.to(device).detach().requires_grad_(t.learns)
-                for one, t in zip(rows, self.tables, strict=True)
-            ]
-            for device in devices[: len(spans)]
-        ]
-        parts = [
-            [
-                self._examples(batch, places, leaves[number], span, len(batch), number)
-                for span in self._pieces(batch, *spans[number])
-            ]
-            for number in range(len(spans))
-        ]
+        leaves, parts = self._divided(batch, places, rows)
         sums = self._replicas.backward(_backward, parts, 3)
         self._optimizer.step()
         for number, table in enumerate(self.tables):
@@ -139,9 +122,28 @@ class Engine:
                 total = slopes[0]
                 for other in slopes[1:]:
                     total += other.to(total.device)
-                table.learn(used[number], rows[number].detach(), total)
+                table.learn(used[number], rows[number], total)
         self._replicas.sync()
         return sums[1:]
+
+    def _divided(
+        self, batch: Pairs, places: Sequence[Tensor], rows: Sequence[Tensor]
+    ) -> tuple[list[list[Tensor]], list[list[Examples]]]:
+        """For each device its copy of the tables' rows, which gets their gradient, and its part in pieces."""
+        devices = self._replicas.devices
+        bounds = [len(batch) * part // len(devices) for part in range(len(devices) + 1)]
+        spans = [span for span in itertools.pairwise(bounds) if span[0] < span[1]]
+        leaves, parts = [], []
+        # Fewer pairs than devices go to the first of these.
+        for number, (device, span) in enumerate(zip(devices, spans, strict=False)):
+            leaf = [
+                one.to(device).detach().requires_grad_(table.learns)
+                for one, table in zip(rows, self.tables, strict=True)
+            ]
+            pieces = self._pieces(batch, *span)
+            parts.append([self._examples(batch, places, leaf, piece, len(batch), number) for piece in pieces])
+            leaves.append(leaf)
+        return leaves, parts
 
     def score(self, batches: Iterable[Pairs]) -> Losses:
         """The losses with everything as it is."""

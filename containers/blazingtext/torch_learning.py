@@ -17,7 +17,8 @@ from containers.blazingtext.model import Matrices
 from containers.blazingtext.text import end_of_sentence
 from containers.blazingtext.vocabulary import Vocabulary
 
-_BATCH = 4096  # words that are learnt from before the next step
+_BATCHES = 64, 8192  # words that are learnt from before the next step, at least and at most
+_SHARE = 4  # between these, a quarter of the vocabulary, so that few rows come up very often in one batch
 _FARTHEST = 2.0  # the most that steps of one row in one batch add up to
 
 
@@ -75,6 +76,7 @@ class _Replica:
         self._other = self._tensor(lots[:, 1].astype(np.int64))
         self._rows, self._bounds = self._tensor(parts.rows.astype(np.int64)), self._tensor(parts.bounds)
         self._end = end_of_sentence(vocabulary)
+        self._batch_size = min(max(vocabulary.words // _SHARE, _BATCHES[0]), _BATCHES[1])
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self._device)
@@ -85,11 +87,10 @@ class _Replica:
         for task in tasks:
             self._random.manual_seed(int(task.key >> np.uint64(1)))
             words, lines = self._chosen(self._tensor(task.block.numbers().astype(np.int64)))
-            for start in range(0, len(words), _BATCH):
-                rate = task.rates[0] + (task.rates[1] - task.rates[0]) * start / len(words)
-                self._batch(
-                    words, lines, torch.arange(start, min(start + _BATCH, len(words))), rate * self._boost
-                )
+            first, last = (rate * self._boost for rate in task.rates)
+            for start in range(0, len(words), self._batch_size):
+                places = torch.arange(start, min(start + self._batch_size, len(words)), device=self._device)
+                self._batch(words, lines, places, first + (last - first) * start / len(words))
 
     def _chosen(self, words: Tensor) -> tuple[Tensor, Tensor]:
         """The words that aren't left out by chance, and each one's line."""
@@ -103,7 +104,6 @@ class _Replica:
 
     def _batch(self, words: Tensor, lines: Tensor, places: Tensor, rate: float) -> None:
         """One step from the words at ``places``."""
-        places = places.to(self._device)
         window = self._settings.window
         reach = (self._uniform(len(places)) * window).long() + 1
         offsets = torch.cat([torch.arange(-window, 0), torch.arange(1, window + 1)]).to(self._device)

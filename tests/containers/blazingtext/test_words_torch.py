@@ -29,8 +29,8 @@ def text() -> tuple[Vocabulary, np.ndarray]:
     """Sentences of two kinds, each of words of its own."""
     random = np.random.default_rng(0)
     lines = [
-        " ".join(f"{kind}{number}" for number in random.integers(0, 20, 8))
-        for kind in random.choice(["a", "b"], 1500)
+        " ".join(f"{kind}{number}" for number in random.integers(0, 10, 8))
+        for kind in random.choice(["a", "b"], 300)
     ]
     counter = Counter(labelled=False)
     numbers = counter.add(split("\n".join(lines).encode() + b"\n"))
@@ -43,7 +43,7 @@ def learn(learner: Learner, text: tuple[Vocabulary, np.ndarray]) -> None:
     for number in range(6):
         blocks = [Block(numbers[part::2].copy(), vocabulary) for part in range(2)]
         learner.learn(
-            [Task(block, (0.1, 0.1), np.uint64(2 * number + k + 1)) for k, block in enumerate(blocks)]
+            [Task(block, (0.2, 0.2), np.uint64(2 * number + k + 1)) for k, block in enumerate(blocks)]
         )
 
 
@@ -58,9 +58,15 @@ def apart(learner: Learner, vocabulary: Vocabulary, parts) -> float:
     return float((first @ first.T).mean() - (first @ second.T).mean())
 
 
-@pytest.mark.parametrize("mode", ["skipgram", "cbow"])
-@pytest.mark.parametrize("lengths", [None, (2, 3)])
-@pytest.mark.parametrize("devices", [("cpu",), ("cpu", "cpu")])
+@pytest.mark.parametrize(
+    ("mode", "lengths", "devices"),
+    [
+        ("skipgram", None, ["cpu"]),
+        ("cbow", (2, 3), ["cpu"]),
+        ("skipgram", (2, 3), ["cpu", "cpu"]),
+        ("cbow", None, ["cpu", "cpu"]),
+    ],
+)
 def test_it_learns_as_the_kernels_do(text, mode, lengths, devices):
     vocabulary, _ = text
     parts = parts_of(vocabulary, lengths, 100)

@@ -61,7 +61,8 @@ def finite(weights: tuple[Float32, Float32]) -> bool:
     """Whether all weights are finite numbers."""
     # Any value that is none shows in the sum of squares; then each is looked at.
     flat = [matrix.reshape(-1) for matrix in weights]
-    return all(math.isfinite(np.dot(values, values)) or np.isfinite(values).all() for values in flat)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return all(math.isfinite(np.dot(values, values)) or np.isfinite(values).all() for values in flat)
 
 
 class HogwildClassifier:

@@ -5,7 +5,8 @@ attention above), and see the same batches of 64 pairs in the same order: words 
 word into another vocabulary, with lengths as sentences have them. Joey NMT's step is that of its trainer:
 batches sorted by length, the loss of a token, gradients clipped by value, torch's Adam. Both take turns,
 each with a first batch that isn't measured; of each batch the least time of all turns counts, and the
-loss is that of the last quarter. Run as::
+loss is that of the last quarter. The losses part a little since MXNet's Adam, which is ours, adds its
+1e-8 elsewhere than torch's. Run as::
 
     python -m bench.seq2seq_training [--peer-python PATH] [--hidden 256] [--words 8000] [--batches 24]
         [--turns 3] [--threads 1]

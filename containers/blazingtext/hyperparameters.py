@@ -37,7 +37,7 @@ DECLARATION = Declaration(
     ),
     integer(
         "batch_size",
-        "Centre words whose contexts are learnt with the same negatives; 2 * window_size + 1 is advised.",
+        "Words of a context that share their negatives, at most; 2 * window_size + 1 is advised.",
         default=11,
         min=1,
         max=32,
@@ -74,7 +74,7 @@ DECLARATION = Declaration(
     integer("max_char", "Characters of the longest subwords.", default=6, min=1, applies=_SUBWORDS),
     integer(
         "negative_samples",
-        "Negatives of each pair of words; of each batch in batch_skipgram.",
+        "Negatives of each pair of words, or in batch_skipgram of each batch.",
         default=5,
         min=1,
         applies=_WORDS,

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 Float32 = NDArray[np.float32]
 
 CONTEXT, HORIZON, BATCH, BATCHES, SAMPLES = 72, 48, 128, 10, 100
-START = "2015-01-01 00:00:00"
+START = np.datetime64("2015-01-01T00:00:00")
 LEVELS = [level / 10 for level in range(1, 10)]
 COUNTS = (100, 100, 100, None)  # series of each forecast: requests that are timed, and all
 
@@ -57,6 +57,11 @@ def read(folder: Path) -> list[Float32]:
             rows = [[float(cell) for cell in row[1:] if cell] for row in csv.reader(file)]
         parts.append([np.array(row, np.float32) for row in rows])
     return [np.concatenate(pair) for pair in zip(*parts, strict=True)]
+
+
+def starts(count: int) -> list[np.datetime64]:
+    """A day of its own for each series, whose true one isn't known, so that no day means the same to all."""
+    return [START + np.timedelta64(day, "D") for day in range(count)]
 
 
 def losses(forecasts: Sequence[Float32], actual: Float32) -> tuple[float, float]:
@@ -104,8 +109,10 @@ def ours(series: list[Float32], epochs: int, threads: int, turns: Turns) -> Iter
     from containers.deepar.windows import Epoch, Store
 
     compile_all()
-    start = np.datetime64(START, "s")
-    past = [Series(start, one[:-HORIZON], (), np.zeros((0, len(one)), np.float32)) for one in series]
+    past = [
+        Series(start, one[:-HORIZON], (), np.zeros((0, len(one)), np.float32))
+        for start, one in zip(starts(len(series)), series, strict=True)
+    ]
     scale = float(np.mean([np.abs(one.target).mean() for one in past]))
     lags = parse("H").lags().tolist()
     settings = Settings("H", CONTEXT, HORIZON, lags, "student-T", 40, 2, 0.1, [], 10, 0, scale)
@@ -155,7 +162,10 @@ def theirs(series: list[Float32], epochs: int, threads: int, turns: Turns) -> It
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     np.random.seed(0)
-    past = [{"start": START, "target": one[:-HORIZON]} for one in series]
+    past = [
+        {"start": str(start), "target": one[:-HORIZON]}
+        for start, one in zip(starts(len(series)), series, strict=True)
+    ]
 
     class Epochs(lightning.Callback):
         def on_train_epoch_start(self, *arguments: Any) -> None:

@@ -37,7 +37,6 @@ class Work:
     engine: Engine
     store: Store
     epoch: Epoch
-    total: int  # series of all hosts
     best: Tensor | None = None
     loss: float = math.inf  # the best epoch's
     at: int = 0  # the best epoch
@@ -87,7 +86,7 @@ def _work(run: Run, data: Data) -> Work:
         cluster=run.cluster,
         seed=run.seed,
     )
-    return Work(run, engine, store, epoch, total)
+    return Work(run, engine, store, epoch)
 
 
 def _divided(run: Run) -> bool:

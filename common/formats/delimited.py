@@ -227,8 +227,8 @@ def _first(line: bytes, layout: Layout, label_size: int) -> _Table:
     if wanted is not None and width != wanted:
         parts = ", ".join([*before, f"{wanted} of features"])
         # The commonest cause: a content type that says nothing of labels.
-        other = len(cells) - wanted - layout.weights
-        hint = "" if {label_size, other} != {0, 1} else f"; with label_size={other} this line is read"
+        instead = len(cells) - wanted - layout.weights
+        hint = "" if {label_size, instead} != {0, 1} else f"; with label_size={instead} this line is read"
         raise LineError(f"has {_columns(len(cells))}; {wanted + leading} are expected ({parts}){hint}")
     if width < 1:
         raise LineError(

@@ -9,7 +9,7 @@ test.csv as the M4 competition's hourly data, without a header: id,v1,v2,... Glu
 own, so it lives in an environment of its own: python -m venv PEER && PEER/bin/pip install "gluonts[torch]".
 Run as::
 
-    python -m bench.deepar --peer-python PEER/bin/python [--data FOLDER] [--epochs 100] [--threads 2]
+    python -m bench.deepar --peer-python PEER/bin/python [--data FOLDER] [--epochs 50] [--seeds 3]
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ class Turns:
         print(json.dumps(value), file=self._answers, flush=True)
 
 
-def ours(series: list[Float32], epochs: int, threads: int, turns: Turns) -> Iterator[list[Float32]]:
+def ours(
+    series: list[Float32], epochs: int, threads: int, seed: int, turns: Turns
+) -> Iterator[list[Float32]]:
     """Learns, then yields quantiles of all series, first of some, each time within a turn."""
     from common.cluster import Cluster
     from common.cores import Cores
@@ -118,8 +120,8 @@ def ours(series: list[Float32], epochs: int, threads: int, turns: Turns) -> Iter
     settings = Settings("H", CONTEXT, HORIZON, lags, "student-T", 40, 2, 0.1, [], 10, 0, scale)
     store = Store(past, settings.span, scale=scale)
     hosts = Cluster(Hosts())
-    engine = Engine(settings, store, rate=0.001, devices=("cpu",), threads=threads, cluster=hosts, seed=0)
-    windows, random = BATCH * BATCHES, np.random.default_rng(0)
+    engine = Engine(settings, store, rate=0.001, devices=("cpu",), threads=threads, cluster=hosts, seed=seed)
+    windows, random = BATCH * BATCHES, np.random.default_rng(seed)
     epoch = Epoch(-(-windows // len(past)), 1.0)
     best, least, waited = engine.state(), np.inf, 0
     for _ in range(epochs):
@@ -147,7 +149,9 @@ def ours(series: list[Float32], epochs: int, threads: int, turns: Turns) -> Iter
         yield [quantiles_of(one) for part in paths for one in part]
 
 
-def theirs(series: list[Float32], epochs: int, threads: int, turns: Turns) -> Iterator[list[Float32]]:
+def theirs(
+    series: list[Float32], epochs: int, threads: int, seed: int, turns: Turns
+) -> Iterator[list[Float32]]:
     """The same."""
     import logging
     import warnings
@@ -160,8 +164,8 @@ def theirs(series: list[Float32], epochs: int, threads: int, turns: Turns) -> It
     from gluonts.torch.model.deepar import DeepAREstimator
 
     torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    np.random.seed(0)
+    torch.manual_seed(seed)
+    np.random.seed(seed)
     past = [
         {"start": str(start), "target": one[:-HORIZON]}
         for start, one in zip(starts(len(series)), series, strict=True)
@@ -203,7 +207,7 @@ def side(chosen: argparse.Namespace) -> None:
     """A child's work."""
     turns = Turns()
     series = read(chosen.data) if chosen.data else made()
-    for forecasts in SIDES[chosen.side](series, chosen.epochs, chosen.threads, turns):
+    for forecasts in SIDES[chosen.side](series, chosen.epochs, chosen.threads, chosen.seed, turns):
         actual = np.stack([one[-HORIZON:] for one in series[: len(forecasts)]])
         turns.say(losses(forecasts, actual))
 
@@ -213,51 +217,75 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.deepar")
     parser.add_argument("--peer-python", help="a Python that has gluonts[torch]")
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--seeds", type=int, default=3, help="models of each side; quality is their mean")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.side:
         side(chosen)
         return
     if not chosen.peer_python:
         parser.error("--peer-python is missing")
-    children = {}
-    root = Path(__file__).parents[1]
-    threads = str(chosen.threads)
-    for name, python in (("DeepAR", sys.executable), ("GluonTS", chosen.peer_python)):
-        # A process that has other threads than those of the side that it times would not be a fair one.
-        command = [python, __file__, "--side", name, "--epochs", str(chosen.epochs), "--threads", threads]
-        command += ["--data", str(chosen.data)] if chosen.data else []
-        environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": threads}
-        children[name] = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-    times: dict[str, list[float]] = {name: [] for name in children}
-    scores: dict[str, list[tuple[float, float]]] = {name: [] for name in children}
-    for turn in range(chosen.epochs + len(COUNTS)):
-        for name, child in children.items():
-            assert child.stdin is not None
-            assert child.stdout is not None
-            child.stdin.write("\n")
-            child.stdin.flush()
-            times[name].append(json.loads(child.stdout.readline()))
-            if turn >= chosen.epochs:
-                scores[name].append(json.loads(child.stdout.readline()))
-    what = f"{chosen.epochs} epochs of {BATCHES} x {BATCH} windows, {threads} threads"
-    print(f"{chosen.data or 'made series'}: {what}")
-    found = {}
-    for name, seconds in times.items():
-        epochs, forecasts = seconds[: chosen.epochs], seconds[chosen.epochs :]
-        found[name] = min(epochs), min(forecasts[:-1])
-        loss, deviation = scores[name][-1]
+    times: dict[str, list[float]] = {name: [] for name in SIDES}
+    forecasts: dict[str, list[float]] = {name: [] for name in SIDES}
+    scores: dict[str, list[tuple[float, float]]] = {name: [] for name in SIDES}
+    for seed in range(chosen.seeds):
+        children = {name: child(name, seed, chosen) for name in SIDES}
+        for turn in range(chosen.epochs + len(COUNTS)):
+            for name, process in children.items():
+                learning = turn < chosen.epochs
+                # Of the last forecast, that of all series, the quality counts and not the time.
+                last = turn == chosen.epochs + len(COUNTS) - 1
+                seconds = ask(process)
+                if not last:
+                    (times if learning else forecasts)[name].append(seconds)
+                if not learning:
+                    score = json.loads(answer(process))
+                    scores[name] += [score] * last
+    what = f"{chosen.epochs} epochs of {BATCHES} x {BATCH} windows, {chosen.threads} threads"
+    print(f"{chosen.data or 'made series'}: {what}, {chosen.seeds} models of each side")
+    for name in SIDES:
+        loss, deviation = np.mean(scores[name], axis=0)
+        each = ", ".join(f"{score[0]:.4f}" for score in scores[name])
         print(
-            f"{name:8} {min(epochs):6.2f} s an epoch (median {sorted(epochs)[len(epochs) // 2]:.2f}), "
-            f"{min(forecasts[:-1]):6.2f} s for {COUNTS[0]} series x {SAMPLES} draws x {HORIZON} steps; "
-            f"of all series: mean wQuantileLoss {loss:.4f}, ND {deviation:.4f}"
+            f"{name:8} {min(times[name]):6.2f} s an epoch (median {np.median(times[name]):.2f}), "
+            f"{min(forecasts[name]):6.2f} s for {COUNTS[0]} series x {SAMPLES} draws x {HORIZON} steps; "
+            f"of all series: mean wQuantileLoss {loss:.4f} ({each}), ND {deviation:.4f}"
         )
-    ratios = [theirs / ours for ours, theirs in zip(found["DeepAR"], found["GluonTS"], strict=True)]
+    ratios = [min(found["GluonTS"]) / min(found["DeepAR"]) for found in (times, forecasts)]
     print(f"DeepAR is {ratios[0]:.1f}x as fast an epoch, and {ratios[1]:.1f}x as fast a forecast")
+
+
+def child(name: str, seed: int, chosen: argparse.Namespace) -> subprocess.Popen[str]:
+    """A side's process: one that has other threads than those of the side it times would not be fair."""
+    python = sys.executable if name == "DeepAR" else chosen.peer_python
+    threads = str(chosen.threads)
+    command = [python, __file__, "--side", name, "--epochs", str(chosen.epochs), "--threads", threads]
+    command += ["--seed", str(seed)] + (["--data", str(chosen.data)] if chosen.data else [])
+    root = Path(__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": threads}
+    return subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def ask(process: subprocess.Popen[str]) -> float:
+    """Lets a side have its turn; the seconds it took."""
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    return float(answer(process))
+
+
+def answer(process: subprocess.Popen[str]) -> str:
+    """A line that a side says. Raises RuntimeError when it has gone."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError("a side has ended early; its message is above")
+    return line
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ from containers.deepar.windows import Store
 LONGEST_GRADIENT = 10.0
 # Fewer windows are not worth a processor of their own.
 _FEWEST = 16
+# The share of the mean of all states that remains after an update, in the long run.
+_REMAINS = 0.99
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,9 @@ class Engine:
     On the CPU each of ``threads`` threads takes a part of a batch, with a copy of the network of its own: the
     matrices of a step are too small to be divided. ``seed`` decides the first weights and zoneout. Every host
     begins with the same weights and makes the same calls.
+
+    What is kept is the moving mean of the weights (Polyak and Juditsky, 1992): a forecast feeds on its own
+    draws, so that what one update leaves in a step's mean by chance adds up over all steps.
     """
 
     def __init__(
@@ -65,6 +70,8 @@ class Engine:
         self._least = _FEWEST if devices[0] == "cpu" else 1
         self._random = np.random.default_rng([seed, 1, cluster.rank])
         self._adam = Adam(self._replicas.weights, self._replicas.gradient, Rate(rate), threads=1)
+        self._mean = self._replicas.weights.clone()
+        self._updates = 0
 
     @property
     def rate(self) -> float:
@@ -89,14 +96,18 @@ class Engine:
                 gradient.mul_(LONGEST_GRADIENT / length)
             self._adam.step()
             self._replicas.sync()
+            self._updates += 1
+            # The first weights are soon forgotten.
+            remains = min(_REMAINS, self._updates / (self._updates + 9))
+            self._mean.lerp_(self._replicas.weights, 1 - remains)
         return sums
 
     def state(self) -> Tensor:
         """A copy of all that the network has learned."""
-        return self._replicas.weights.clone()
+        return self._mean.clone()
 
     def model(self, state: Tensor) -> Model:
-        """The model of a state."""
+        """The model of a state, after which nothing more is learned."""
         self._replicas.weights.copy_(state)
         return _model(self._replicas.module, self.settings)
 

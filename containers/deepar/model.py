@@ -60,7 +60,7 @@ class Network(nn.Module):
         # What a layer multiplies its input and its own output with, and of the first what is the same at all
         # steps of a window, which is multiplied once.
         self.layers = nn.ParameterList([_drawn(cells, 4 * cells, wide + cells) for wide in widths])
-        self.biases = nn.ParameterList([_forgetting(cells) for _ in widths])
+        self.biases = nn.ParameterList([_drawn(cells, 4 * cells) for _ in widths])
         self.constant = nn.Parameter(_drawn(cells, 4 * cells, constant))
         self.head = nn.Linear(cells, LIKELIHOODS[likelihood].parameters)
         self._memory: Memory | None = None
@@ -99,10 +99,3 @@ class Network(nn.Module):
 
 def _drawn(cells: int, *shape: int) -> Tensor:
     return torch.empty(shape).uniform_(-1 / math.sqrt(cells), 1 / math.sqrt(cells))
-
-
-def _forgetting(cells: int) -> Tensor:
-    """Biases of zero, but for the forget gates': a cell keeps its state until it learns not to."""
-    bias = torch.zeros(4 * cells)
-    bias[cells : 2 * cells] = 1
-    return bias

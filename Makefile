@@ -10,6 +10,8 @@ BASE_IMAGE ?= python:3.11-slim-bookworm
 # On a machine without a GPU torch comes from here, at a tenth of the default wheel's size.
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Peers that need versions of their own.
+PEERS := .peers/bin
 MANIFESTS := $(wildcard containers/*/manifest.toml)
 
 .PHONY: help
@@ -76,9 +78,12 @@ test-images: setup ## Build a few images and run them: train, serve, two hosts, 
 
 .PHONY: bench
 bench: setup ## Measure every figure that the README quotes, each beside its peer
-	$(PIP) install -c constraints.txt 'setuptools<80'
+	$(PIP) install -c constraints.txt 'setuptools<80' pybind11
 	$(PIP) install -c constraints.txt --no-build-isolation -e '.[bench]'
-	$(BIN)/python -m bench
+	test -x $(PEERS)/python || $(PYTHON) -m venv .peers
+	$(PEERS)/python -m pip --quiet install 'gluonts[torch]' 'sacrebleu' tensorboard matplotlib
+	$(PEERS)/python -m pip --quiet install --no-deps joeynmt
+	$(BIN)/python -m bench --peer-python $(PEERS)/python
 
 .PHONY: fuzz
 fuzz: setup ## Fuzz the decoders for a minute, guided by coverage
@@ -87,4 +92,4 @@ fuzz: setup ## Fuzz the decoders for a minute, guided by coverage
 
 .PHONY: clean
 clean: ## Remove .venv and what tools left behind
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .peers build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -20,6 +20,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -178,7 +179,9 @@ def theirs(
         def on_train_epoch_end(self, *arguments: Any) -> None:
             turns.end()
 
+    folder = tempfile.TemporaryDirectory()  # where lightning leaves its checkpoints
     trainer = {"max_epochs": epochs, "accelerator": "cpu", "enable_progress_bar": False, "logger": False}
+    trainer["default_root_dir"] = folder.name
     estimator = DeepAREstimator(
         freq="h",
         prediction_length=HORIZON,

@@ -1,7 +1,8 @@
 """Memory of the real `train` on a Pipe stream of 2 GB, from its first record to its last.
 
 A FIFO is fed, on the fly, with dense RecordIO-protobuf records (50 float32 and a label; counts of words for
-NTM) or with CSV (pairs of 20,000 accounts and their addresses for IP Insights). Meanwhile the process's VmRSS
+NTM), with CSV (pairs of 20,000 accounts and their addresses for IP Insights) or with text (sentences of
+20,000 words for BlazingText, once for the vocabulary and once to learn from). Meanwhile the process's VmRSS
 is sampled. Prints the highest for each quarter of the stream and for the whole job (VmHWM), and the growth
 from the first quarter to the last, which should be none; the whole should stay under 700 MB. Exit code 1
 where either fails::
@@ -25,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common import manifest
 from common.batches import Batch
 from common.formats import encode_batch
 from local.feeder import Feeder
@@ -70,6 +72,16 @@ def pairs(features: int) -> list[bytes]:
     return made
 
 
+def sentences(features: int) -> list[bytes]:
+    """Lines of twenty words, the more frequent the lower their number."""
+    random = np.random.default_rng(0)
+    made = []
+    for _ in range(PIECES):
+        numbers = np.minimum(random.zipf(1.2, (ROWS, 20)), 20_000)
+        made.append("".join(" ".join(f"word{n}" for n in row) + "\n" for row in numbers.tolist()).encode())
+    return made
+
+
 @dataclass(frozen=True)
 class Case:
     """How one algorithm is tried."""
@@ -92,6 +104,7 @@ CASES = {
         pairs,
         "text/csv",
     ),
+    "blazingtext": Case({"mode": "batch_skipgram", "epochs": "1"}, sentences, "text/plain"),
 }
 
 
@@ -133,11 +146,13 @@ def watch(process: subprocess.Popen[bytes], stream: Stream) -> tuple[list[int], 
     return quarters, peak
 
 
-def lay_out(root: Path, case: Case, features: int) -> None:
+def lay_out(root: Path, algorithm: str, case: Case, features: int) -> None:
     """The job's folder."""
     config = root / "input" / "config"
     config.mkdir(parents=True)
-    hyperparameters = {"feature_dim": str(features), **case.hyperparameters}
+    hyperparameters = dict(case.hyperparameters)
+    if "feature_dim" in manifest.load(algorithm).declaration().defaults():
+        hyperparameters.setdefault("feature_dim", str(features))
     channel = {"TrainingInputMode": "Pipe", "ContentType": case.content_type}
     (config / "hyperparameters.json").write_text(json.dumps(hyperparameters))
     (config / "inputdataconfig.json").write_text(json.dumps({"train": channel}))
@@ -154,7 +169,7 @@ def main() -> None:
     stream = Stream(case.pieces(chosen.features), int(chosen.gigabytes * 1e9))
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        lay_out(root, case, chosen.features)
+        lay_out(root, chosen.algorithm, case, chosen.features)
         environment = {**os.environ, "ALGORITHM": chosen.algorithm, "OPT_ML": str(root)}
         with Feeder(root / "input" / "data", "train", [stream]):
             started = time.perf_counter()

@@ -488,7 +488,7 @@ class Job:
     channels: dict[str, dict[str, str]] = field(default_factory=dict)
     fed: int = 0  # bytes that an endless Pipe has taken
 
-    def lay_out(self, case: Case, mode: str = "File", **hyperparameters: Any) -> Job:
+    def lay_out(self, case: Case, mode: str = "File", /, **hyperparameters: Any) -> Job:
         """Writes what SageMaker's agent would: the config files, and a File channel's data."""
         self.hyperparameters = {**case.hyperparameters, **hyperparameters}
         self.channels = {"train": {"TrainingInputMode": mode, "ContentType": case.content_type}}

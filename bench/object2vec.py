@@ -9,7 +9,7 @@ numbers, an enc_dim of 512, the standard head, mini-batches of 32.
 The peer is written as one would write it: nn.Embedding, nn.Linear, nn.Conv1d over sequences padded to the
 longest of the mini-batch, a mask before the largest value is taken, DataLoader, torch.optim.Adam. Both sides
 begin with the same weights, have as many threads and see as many pairs; epochs take turns. The time is the
-least of an epoch, the loss that on held-out pairs after the last. Run as::
+least of an epoch; the loss on held-out pairs is told after each. Run as::
 
     python -m bench.object2vec [--pairs 20000] [--epochs 3] [--case ratings|sentences]
 
@@ -232,15 +232,17 @@ def compared(name: str, data: Pairs, plan: Plan, size: int, vocabularies: list[i
     peer.begin(engine.network, [table.weights for table in engine.tables])
     sides = {"PyTorch": theirs(train, held, size, peer), "Object2Vec": ours(train, held, size, engine)}
     times: dict[str, list[float]] = {side: [] for side in sides}
+    losses: dict[str, list[float]] = {side: [] for side in sides}
     for _ in range(epochs):
-        for side, (epoch, _) in sides.items():
+        for side, (epoch, score) in sides.items():
             started = time.perf_counter()
             epoch()
             times[side].append(time.perf_counter() - started)
+            losses[side].append(score())
     print(f"{name}: {count:,} pairs an epoch in mini-batches of {size}, {threads} threads")
-    for side, (_, score) in sides.items():
-        seconds = min(times[side])
-        print(f"  {side:10} {count / seconds:8,.0f} pairs/s, loss on held-out pairs {score():.4f}")
+    for side in sides:
+        found = ", ".join(f"{loss:.4f}" for loss in losses[side])
+        print(f"  {side:10} {count / min(times[side]):8,.0f} pairs/s, losses on held-out pairs {found}")
     print(f"  Object2Vec is {min(times['PyTorch']) / min(times['Object2Vec']):.2f}x as fast")
 
 

@@ -81,8 +81,11 @@ bench: setup ## Measure every figure that the README quotes, each beside its pee
 	$(PIP) install -c constraints.txt 'setuptools<80' pybind11
 	$(PIP) install -c constraints.txt --no-build-isolation -e '.[bench]'
 	test -x $(PEERS)/python || $(PYTHON) -m venv .peers
-	$(PEERS)/python -m pip --quiet install 'gluonts[torch]' 'sacrebleu' tensorboard matplotlib
-	$(PEERS)/python -m pip --quiet install --no-deps joeynmt
+	@test -e /dev/nvidia0 || $(PEERS)/python -m pip --quiet install --no-deps --retries 0 --timeout 10 \
+		--index-url $(TORCH_CPU_INDEX) -c constraints.txt torch 2>/dev/null || true
+	$(PEERS)/python -m pip --quiet install $$(grep '^torch==' constraints.txt) 'gluonts[torch]' orjson numba \
+		protobuf sacrebleu tensorboard matplotlib sentencepiece subword-nmt importlib_metadata
+	$(PEERS)/python -m pip --quiet install --no-deps joeynmt lazy-importer
 	$(BIN)/python -m bench --peer-python $(PEERS)/python
 
 .PHONY: fuzz

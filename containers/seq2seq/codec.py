@@ -119,4 +119,4 @@ def _record(answer: Answer) -> bytes:
     tensor = record.features["target"].int32_tensor
     tensor.SetInParent()  # there also without a word
     tensor.values.extend(answer.ids.tolist())
-    return recordio.frame(record.SerializeToString())
+    return recordio.frame(record.SerializeToString(deterministic=True))

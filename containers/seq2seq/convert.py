@@ -131,7 +131,7 @@ def _record(source: Sequence[int], target: Sequence[int]) -> bytes:
     record = Record()
     record.features["source"].int32_tensor.values.extend(source)
     record.features["target"].int32_tensor.values.extend(target)
-    return record.SerializeToString()
+    return record.SerializeToString(deterministic=True)
 
 
 def _opened(path: Path) -> TextIO:

@@ -158,7 +158,7 @@ def translations(count: int = BATCH, seed: int = 0) -> bytes:
         record = Record()
         for side in ("source", "target"):
             record.features[side].int32_tensor.values.extend([VOCABULARY[kind]] * (3 + int(kind)))
-        framed.append(recordio.frame(record.SerializeToString()))
+        framed.append(recordio.frame(record.SerializeToString(deterministic=True)))
     return b"".join(framed)
 
 

@@ -70,7 +70,7 @@ def record(**sides: Sequence[int]) -> bytes:
     made = Record()
     for key, ids in sides.items():
         made.features[key].int32_tensor.values.extend(ids)
-    return recordio.frame(made.SerializeToString())
+    return recordio.frame(made.SerializeToString(deterministic=True))
 
 
 def records(coded: Iterable[Coded]) -> bytes:

@@ -54,7 +54,7 @@ def record(ids, configuration: str = "", tensor: str = "int32_tensor", key: str 
     value.SetInParent()
     value.values.extend(ids)
     made.features["target"].SetInParent()
-    return recordio.frame(made.SerializeToString())
+    return recordio.frame(made.SerializeToString(deterministic=True))
 
 
 def targets(body: bytes) -> list[list[int]]:

@@ -64,7 +64,7 @@ def float_source() -> bytes:
     made = Record()
     made.features["source"].float32_tensor.values.extend([5.0])
     made.features["target"].int32_tensor.values.extend([5])
-    return recordio.frame(made.SerializeToString())
+    return recordio.frame(made.SerializeToString(deterministic=True))
 
 
 GOOD = record(source=[5, 6], target=[7])

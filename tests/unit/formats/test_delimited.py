@@ -191,7 +191,8 @@ def test_delimiters_that_look_like_blanks():
         (
             b"1,2,3\n",
             {"feature_dim": 2},
-            "line 1 of rows has 3 columns; 2 are expected (2 of features); with label_size=1 this line is read",
+            "line 1 of rows has 3 columns; 2 are expected (2 of features); "
+            "with label_size=1 this line is read",
         ),
         (
             b"\n1,2\n",

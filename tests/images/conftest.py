@@ -186,6 +186,12 @@ class Case:
     side: dict[str, dict[str, bytes]] = field(default_factory=dict)  # files of other channels
     variants: tuple[dict[str, Any], ...] = ()  # hyperparameters that lead through other kernels
 
+    def items(self, answer: bytes | str) -> list[Any]:
+        """What a JSON answer says of each row."""
+        found = json.loads(answer)
+        items: list[Any] = found[self.root] if self.root else found
+        return items
+
 
 UNLABELLED = "text/csv;label_size=0"
 CASES = {
@@ -333,7 +339,12 @@ CASES = {
                 "vocab.trg.json": json.dumps(VOCABULARY).encode(),
             },
         },
-        variants=({"encoder_type": "cnn", "decoder_type": "cnn", "cnn_num_hidden": 16},),
+        variants=(
+            {"encoder_type": "cnn", "decoder_type": "cnn", "cnn_num_hidden": 16},
+            {"optimizer_type": "sgd", "momentum": 0.9},
+            {"optimizer_type": "sgd"},
+            {"optimizer_type": "rmsprop"},
+        ),
     ),
 }
 
@@ -467,9 +478,7 @@ class Endpoint:
             "POST", "/invocations", body, Content_Type=case.request_type, Accept="application/json"
         )
         assert status == 200, content
-        found = json.loads(content)
-        if case.root:
-            found = found[case.root]
+        found = case.items(content)
         assert len(found) == count
         if case.answer:
             labels = classes(count, seed=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tarfile
 from pathlib import Path
 
@@ -14,7 +13,7 @@ pytestmark = [pytest.mark.images, pytest.mark.timeout(1200)]
 def test_v2_estimator_fits_deploys_and_predicts(sdk, case):
     found = sdk(2)
 
-    assert len(json.loads(found["json"])[case.root]) == 20
+    assert len(case.items(found["json"])) == 20
     assert found["records"] is None or len(found["records"]) == 20
     assert found["files"]
 

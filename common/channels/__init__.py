@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from common.channels.channel import Channel
-from common.failures import ClientError, one_of
+from common.failures import ClientError
 from common.job import Job
 from common.manifest import Manifest
 from common.stopping import Stop
@@ -26,7 +26,7 @@ def open_channels(job: Job, manifest: Manifest, stop: Stop | None = None) -> dic
     for spec in manifest.channels:
         if spec.required and spec.name not in specs:
             given = ", ".join(job.channels) or "none"
-            required = one_of(s.name for s in manifest.channels if s.required)
+            required = ", ".join(s.name for s in manifest.channels if s.required)
             raise ClientError(
                 f"channel {spec.name} is missing: {manifest.name} requires {required}; the job has {given}"
             )

@@ -103,3 +103,16 @@ def _gradient(module: nn.Module) -> Tensor:
 def _views(parameters: Sequence[Tensor], vector: Tensor) -> list[Tensor]:
     parts = vector.split([parameter.numel() for parameter in parameters])
     return [part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)]
+
+
+def biases(module: nn.Module) -> list[slice]:
+    """Where the module's biases lie in the vector of all its parameters, for what treats them apart.
+
+    MXNet's weight decay leaves them alone.
+    """
+    found, at = [], 0
+    for name, parameter in module.named_parameters():
+        if "bias" in name:
+            found.append(slice(at, at + parameter.numel()))
+        at += parameter.numel()
+    return found

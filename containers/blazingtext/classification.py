@@ -52,7 +52,7 @@ def train(run: Run) -> None:
     weights = work.classifier.weights()
     if not finite(weights):
         raise ClientError(
-            "training diverged: weights are no finite numbers; a smaller learning_rate may help"
+            "training diverged: weights are no finite numbers; accepted: a smaller learning_rate"
         )
     with run.artifact(NAME) as path:
         vocabulary, inputs = work.rows.vocabulary, _inputs(run, work.rows, weights[0])

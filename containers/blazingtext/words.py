@@ -55,7 +55,7 @@ def train(run: Run) -> None:
     matrices = work.learner.matrices()
     if not all(np.isfinite(matrix.sum()) for matrix in (matrices.inputs, matrices.outputs)):
         raise ClientError(
-            "training diverged: vectors are no finite numbers; a smaller learning_rate may help"
+            "training diverged: vectors are no finite numbers; accepted: a smaller learning_rate"
         )
     if run.cluster.leader:
         _write(run, text.vocabulary, work.parts, matrices)

@@ -14,7 +14,7 @@ from torch import Tensor
 from common.batches import CSR
 from common.cluster import Cluster
 from common.optimizers import OPTIMIZERS, Settings
-from common.replicas import Replicas
+from common.replicas import Replicas, biases
 from containers.ntm.model import Documents, Network
 
 
@@ -60,7 +60,7 @@ class Engine:
         self._seed = seed
         self._noise = np.random.default_rng([seed, 1, cluster.rank])
         self._optimizer = OPTIMIZERS[optimizer](
-            self._replicas.weights, self._replicas.gradient, settings, _undecayed(network), threads
+            self._replicas.weights, self._replicas.gradient, settings, biases(network), threads
         )
 
     @property
@@ -138,13 +138,3 @@ class Engine:
             if buffer.is_floating_point():
                 weighed = buffer.cpu().numpy() * np.float32(records / max(total, 1.0))
                 buffer.copy_(torch.from_numpy(self._cluster.all_reduce(weighed)))
-
-
-def _undecayed(network: Network) -> list[slice]:
-    """Where biases lie in the vector of all parameters; MXNet decays what is called a weight or a gamma."""
-    parts, at = [], 0
-    for name, parameter in network.named_parameters():
-        if name.endswith("bias"):
-            parts.append(slice(at, at + parameter.numel()))
-        at += parameter.numel()
-    return parts

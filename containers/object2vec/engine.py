@@ -14,7 +14,7 @@ from torch import Tensor
 
 from common.cluster import Cluster
 from common.optimizers import OPTIMIZERS, Settings
-from common.replicas import Replicas
+from common.replicas import Replicas, biases
 from containers.object2vec import kernels, tables
 from containers.object2vec.model import Examples, Network, dropout
 from containers.object2vec.pairs import Pairs
@@ -81,7 +81,7 @@ class Engine:
         self._options = options
         first = self._replicas.weights
         self._optimizer = OPTIMIZERS[options.optimizer](
-            first, self._replicas.gradient, options.settings, network.undecayed(), options.threads
+            first, self._replicas.gradient, options.settings, biases(network), options.threads
         )
         frozen = options.frozen or (False,) * len(weights)
         self.tables: list[Table] = [

@@ -125,15 +125,6 @@ class Network(nn.Module):
             right = (found.argmax(1) == labels).sum().to(total.dtype)
         return torch.stack([total * examples.share, total.detach(), right])
 
-    def undecayed(self) -> list[slice]:
-        """Where biases are among all parameters, one after the other: weight decay leaves them alone."""
-        found, at = [], 0
-        for name, parameter in self.named_parameters():
-            if "bias" in name:
-                found.append(slice(at, at + parameter.numel()))
-            at += parameter.numel()
-        return found
-
 
 class _Pooled(nn.Module):
     """The mean of token embeddings through a linear layer."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from common.cluster import Cluster
 from common.optimizers import OPTIMIZERS, Settings
-from common.replicas import Replicas
+from common.replicas import Replicas, biases
 from containers.seq2seq.bucketing import Batch
 from containers.seq2seq.model import output_loss, predicted
 from containers.seq2seq.network import Network
@@ -68,7 +68,7 @@ class Learner:
     ) -> None:
         self._replicas = Replicas(network, devices, cluster)
         self._optimizer = OPTIMIZERS[optimizer](
-            self._replicas.weights, self._replicas.gradient, settings, _undecayed(network), threads
+            self._replicas.weights, self._replicas.gradient, settings, biases(network), threads
         )
         self.schedule = schedule
         self.updates = 0
@@ -128,13 +128,3 @@ class _Part:
 
     batch: Batch
     share: float
-
-
-def _undecayed(network: Network) -> list[slice]:
-    """Where biases lie in the vector of all parameters; MXNet decays weights only."""
-    parts, at = [], 0
-    for name, parameter in network.named_parameters():
-        if "bias" in name:
-            parts.append(slice(at, at + parameter.numel()))
-        at += parameter.numel()
-    return parts

@@ -82,7 +82,7 @@ def _update(work: Work, batch: Batch) -> None:
     if not np.isfinite(sums).all():
         raise ClientError(
             f"the loss is {sums[0]} in update {work.learner.updates}: training diverged; "
-            "a smaller learning_rate or clip_gradient may help"
+            "accepted: a smaller learning_rate or clip_gradient"
         )
 
 

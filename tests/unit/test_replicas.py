@@ -10,7 +10,7 @@ import torch
 from common import cluster
 from common.cluster import Cluster
 from common.job import Hosts
-from common.replicas import Replicas
+from common.replicas import Replicas, biases
 
 ROWS = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
 
@@ -92,3 +92,11 @@ def test_hosts_add_theirs_and_one_may_have_no_rows(monkeypatch):
         for ours, theirs in zip(of_host, whole(), strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
     assert len(found) == 2
+
+
+def test_where_biases_lie():
+    module = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.LSTM(3, 2))
+    vector = torch.cat([parameter.reshape(-1) for parameter in module.parameters()])
+    found = torch.cat([vector[part] for part in biases(module)])
+    expected = [module[0].bias, module[1].bias_ih_l0, module[1].bias_hh_l0]
+    assert torch.equal(found, torch.cat(expected))

@@ -420,7 +420,7 @@ def test_a_diverging_training_is_told(tmp_path):
     run = prepared_run(
         tmp_path, optimizer_type="sgd", learning_rate=3e38, clip_gradient=-1, max_num_batches=-1
     )
-    with pytest.raises(ClientError, match="training diverged; a smaller learning_rate"):
+    with pytest.raises(ClientError, match="training diverged; accepted: a smaller learning_rate"):
         trained(run)
     assert not (tmp_path / "model").exists()
 

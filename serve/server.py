@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
 from common import job, manifest
@@ -39,6 +40,8 @@ MULTI_MODEL_THREADS = 16
 GRACE = 25
 # Longer than load balancers keep idle connections, so that it is they who close them.
 KEEPALIVE = 75
+# What ends a process. gunicorn passes SIGINT on as SIGQUIT.
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 class Log(Logger):
@@ -47,6 +50,20 @@ class Log(Logger):
     def __init__(self, configuration: Any) -> None:
         super().__init__(configuration)
         self.error_log = logging.getLogger("algodock.gunicorn")
+
+
+class Master(Arbiter):
+    """gunicorn's first process, which starts the others."""
+
+    def spawn_worker(self) -> Any:
+        """Called by gunicorn. A new process begins with its master's handlers, which in it do nothing: what
+        should end it waits until it has some of its own (`_forked`), or the master would wait for it in vain.
+        """
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        try:
+            return super().spawn_worker()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Server(BaseApplication):
@@ -93,6 +110,10 @@ class Server(BaseApplication):
             if name in self.cfg.settings:
                 self.cfg.set(name, value)
 
+    def run(self) -> None:
+        """Serves until a signal ends it."""
+        Master(self).run()
+
     def load(self) -> Any:
         """Called by gunicorn."""
         application = self._application()
@@ -102,6 +123,9 @@ class Server(BaseApplication):
         return application
 
     def _forked(self, arbiter: Any, worker: Any) -> None:
+        for number in ENDING:
+            signal.signal(number, _stop)  # until gunicorn sets those that let answers finish
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         # A process that replaces one that died takes up the models that that one knew.
         if self._registry is not None:
             self._registry.restore()

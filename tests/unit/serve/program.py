@@ -1,5 +1,7 @@
 """The `serve` program with the algorithms of the folder beside this file."""
 
+import os
+import time
 from pathlib import Path
 
 import containers
@@ -12,6 +14,9 @@ FOLDER = Path(__file__).parent / "algorithms"
 def main() -> None:
     containers.__path__.append(str(FOLDER))
     manifest.CONTAINERS = FOLDER
+    # New processes may be slow to begin, as on a machine with much to do.
+    pause = float(os.environ.get("TEST_PAUSE_AFTER_FORK", "0"))
+    os.register_at_fork(after_in_child=lambda: time.sleep(pause))
     server.main()
 
 

@@ -114,6 +114,16 @@ def test_sigint_ends_it_cleanly(endpoint):
     assert "Traceback" not in server.log.read_text()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_processes_start(endpoint, number):
+    """A process that has not begun yet when all should end does end."""
+    server = endpoint(wait=False, TEST_PAUSE_AFTER_FORK="1.5")
+    deadline = time.monotonic() + 20
+    while len(server.workers()) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert server.end(number) == 0
+
+
 def test_sigterm_lets_answers_under_way_finish(endpoint):
     server = endpoint()
     answers = []

@@ -82,6 +82,7 @@ class InferenceSpec:
     multi_model: bool = True
     answers_alike: bool = False  # without an Accept header, answers are of the request's content type
     ignores_accept: bool = False  # so they are whatever the Accept header says
+    processes: str = "many"  # "one": an answer is work for all cores (convolutions), which one process shares
 
 
 @dataclass(frozen=True, slots=True)

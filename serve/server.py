@@ -159,7 +159,8 @@ def main() -> None:
         found = manifest.current()
         # One GPU's memory holds one copy of a model.
         gpu = "gpu" in found.inference.rules.devices and gpus_present() > 0
-        chosen = settings.read(os.environ, 1 if gpu else threads())
+        one = gpu or found.inference.processes == "one"
+        chosen = settings.read(os.environ, 1 if one else threads())
         _share_cores(chosen)
         # A process that has used a GPU or several OpenMP threads must not be forked: the GPU refuses the
         # child, and libgomp waits for threads that the child hasn't got, for ever. Then each process loads

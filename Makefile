@@ -12,6 +12,8 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Peers that need versions of their own.
 PEERS := .peers/bin
+# The last MXNet and GluonCV.
+INTEROP := .interop/bin
 MANIFESTS := $(wildcard containers/*/manifest.toml)
 
 .PHONY: help
@@ -76,6 +78,16 @@ images: setup ## Build the images of every algorithm; DEVICES=cpu leaves out tho
 test-images: setup ## Build a few images and run them: train, serve, two hosts, the SageMaker SDK
 	$(BIN)/pytest tests/images -n 0 -m images
 
+.PHONY: test-interop
+test-interop: setup $(INTEROP)/ready ## Exchange models with the real MXNet and GluonCV, in an environment of their own
+	$(BIN)/pytest tests/interop -n 0
+
+$(INTEROP)/ready: tests/interop/requirements.txt
+	test -x $(INTEROP)/python || $(PYTHON) -m venv .interop
+	$(INTEROP)/python -m pip --disable-pip-version-check --quiet install -r tests/interop/requirements.txt
+	$(INTEROP)/python -m pip --disable-pip-version-check --quiet install --no-deps gluoncv==0.10.5.post0
+	@touch $@
+
 .PHONY: bench
 bench: setup ## Measure every figure that the README quotes, each beside its peer
 	$(PIP) install -c constraints.txt 'setuptools<80' pybind11
@@ -95,4 +107,4 @@ fuzz: setup ## Fuzz the decoders for a minute, guided by coverage
 
 .PHONY: clean
 clean: ## Remove .venv and what tools left behind
-	rm -rf .venv .peers build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .peers .interop build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -57,6 +57,10 @@ format: setup ## Mend what lint can mend
 tables: setup ## Write the hyperparameter tables into the algorithms' READMEs
 	$(BIN)/python -m local.tables
 
+.PHONY: pretrained
+pretrained: setup ## Keep ImageNet weights for jobs and images: make pretrained NETWORK=resnet-50 FILE=...
+	$(BIN)/python -m common.learning.pretrained add "$(NETWORK)" "$(FILE)"
+
 .PHONY: image
 image: setup ## Build the images of one algorithm: make image ALGORITHM=kmeans
 	@set -e; devices=$$($(BIN)/python -m common.manifest images | awk '$$1 == "$(ALGORITHM)"' | cut -d' ' -f3-); \

@@ -4,6 +4,7 @@ Also a program for builds, with nothing but the standard library::
 
     python -m common.manifest images                      image name, folder and devices of each algorithm
     python -m common.manifest packages kmeans --device cpu   what pip must install for it
+    python -m common.manifest pretrained object-detection    networks whose ImageNet weights it can begin with
 """
 
 from __future__ import annotations
@@ -100,6 +101,7 @@ class Manifest:
     inference: InferenceSpec
     artifact: tuple[str, ...]
     packages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    pretrained: tuple[str, ...] = ()  # networks whose ImageNet weights it can begin with
 
     def channel(self, name: str) -> ChannelSpec:
         """The channel of that name. Raises ClientError that lists those there are."""
@@ -166,6 +168,7 @@ def _manifest(folder: str, data: dict[str, Any]) -> Manifest:
         inference=InferenceSpec(rules=Rules(**_frozen(rules)), **_frozen(inference)),
         artifact=tuple(data["artifact"]),
         packages=_frozen(data.get("packages", {})),
+        pretrained=tuple(data.get("pretrained", ())),
     )
 
 
@@ -181,8 +184,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     packages = commands.add_parser("packages", help="what pip must install for an algorithm")
     packages.add_argument("algorithm", help="an image name, or 'all'")
     packages.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    pretrained = commands.add_parser("pretrained", help="networks whose ImageNet weights it can begin with")
+    pretrained.add_argument("algorithm", help="an image name")
     chosen = parser.parse_args(arguments)
-    if chosen.command == "images":
+    if chosen.command == "pretrained":
+        print(*load(chosen.algorithm).pretrained, sep="\n")
+    elif chosen.command == "images":
         for name in known():
             manifest = load(name)
             print(name, manifest.folder, *manifest.training.devices)

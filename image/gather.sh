@@ -28,6 +28,14 @@ python -m compileall -q --invalidation-mode unchecked-hash "$code"
 cp image/start.py /image/usr/local/bin/train
 cp image/start.py /image/usr/local/bin/serve
 
+# ImageNet weights of the networks that this algorithm has, if the checkout holds any.
+mkdir -p /image/opt/pretrained
+for network in $(python -m common.manifest pretrained "$algorithm"); do
+    [ -e "pretrained/$network.params" ] || continue
+    cp "pretrained/$network.params" /image/opt/pretrained
+    grep "  $network.params\$" pretrained/sha256sums.txt >>/image/opt/pretrained/sha256sums.txt
+done
+
 # Another user than root may start the container with a part of /opt/ml mounted.
 for folder in input model models output; do mkdir -p "/image/opt/ml/$folder"; done
 chmod -R a+rwX,+t "$code/kernels" /image/opt/ml

@@ -58,6 +58,8 @@ def test_builds_learn_what_to_install(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert "kmeans kmeans cpu gpu" in lines
     assert len(lines) == len(NAMES)
+    manifest.main(["pretrained", "kmeans"])
+    assert not capsys.readouterr().out.strip()
 
 
 def test_nothing_imports_what_it_must_not():

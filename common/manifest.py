@@ -103,6 +103,12 @@ class Manifest:
     packages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     pretrained: tuple[str, ...] = ()  # networks whose ImageNet weights it can begin with
 
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Those that training or inference may have, for each of which there is an image."""
+        used = {*self.training.devices, *self.inference.rules.devices}
+        return tuple(device for device in ("cpu", "gpu") if device in used)
+
     def channel(self, name: str) -> ChannelSpec:
         """The channel of that name. Raises ClientError that lists those there are."""
         for channel in self.channels:
@@ -192,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif chosen.command == "images":
         for name in known():
             manifest = load(name)
-            print(name, manifest.folder, *manifest.training.devices)
+            print(name, manifest.folder, *manifest.devices)
     else:
         names = list(known()) if chosen.algorithm == "all" else [chosen.algorithm]
         for package in sorted({p for name in names for p in load(name).packages.get(chosen.device, ())}):

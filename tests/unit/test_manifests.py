@@ -57,6 +57,8 @@ def test_builds_learn_what_to_install(capsys):
     manifest.main(["images"])
     lines = capsys.readouterr().out.splitlines()
     assert "kmeans kmeans cpu gpu" in lines
+    assert "seq2seq seq2seq cpu gpu" in lines  # trains on a GPU, answers on either
+    assert "randomcutforest randomcutforest cpu" in lines
     assert len(lines) == len(NAMES)
     manifest.main(["pretrained", "kmeans"])
     assert not capsys.readouterr().out.strip()

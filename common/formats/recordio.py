@@ -26,6 +26,12 @@ _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
 _header = struct.Struct("<II")
 
 
+def head(data: bytes | memoryview) -> tuple[int, int]:
+    """The two numbers at the start of a frame, of which `HEADER` bytes are there: magic, flag with length."""
+    magic, word = _header.unpack_from(data)
+    return magic, word
+
+
 def frame(payload: bytes, split: bool = False) -> bytes:
     """One payload framed. ``split`` cuts it where it holds the magic number, as dmlc-core's writer does.
 
@@ -88,7 +94,7 @@ def payload_at(data: memoryview, final: bool, name: str, record: int) -> tuple[b
     while True:
         if len(data) - at < HEADER:
             return None
-        magic, word = _header.unpack_from(data, at)
+        magic, word = head(data[at:])
         flag, length = word >> 29, word & LENGTH_MASK
         check_frame(magic, flag, bool(parts), name, record)
         total += length + (4 if parts else 0)

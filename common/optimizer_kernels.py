@@ -10,8 +10,8 @@ from common.compiled import compiled
 
 @compiled
 def sgd(weights: Float32, gradient: Float32, numbers: Float32) -> None:
-    """See `common.optimizers.SGD`. ``numbers`` are rescale, clip, decay, rate and momentum."""
-    rescale, clip, decay, rate, _ = numbers
+    """See `common.optimizers.SGD`. ``numbers`` are `common.optimizers.Optimizer.numbers`."""
+    rescale, clip, decay, rate = numbers[:4]
     for at in range(len(weights)):
         slope = min(max(rescale * gradient[at], -clip), clip)
         weights[at] = (np.float32(1) - rate * decay) * weights[at] - rate * slope
@@ -20,7 +20,7 @@ def sgd(weights: Float32, gradient: Float32, numbers: Float32) -> None:
 @compiled
 def momentum(weights: Float32, gradient: Float32, moved: Float32, numbers: Float32) -> None:
     """See `common.optimizers.Momentum`."""
-    rescale, clip, decay, rate, keep = numbers
+    rescale, clip, decay, rate, keep = numbers[:5]
     for at in range(len(weights)):
         slope = min(max(rescale * gradient[at], -clip), clip)
         moved[at] = keep * moved[at] - rate * (slope + decay * weights[at])
@@ -28,10 +28,20 @@ def momentum(weights: Float32, gradient: Float32, moved: Float32, numbers: Float
 
 
 @compiled
+def nesterov(weights: Float32, gradient: Float32, moved: Float32, numbers: Float32) -> None:
+    """See `common.optimizers.Nesterov`."""
+    rescale, clip, decay, rate, keep = numbers[:5]
+    for at in range(len(weights)):
+        slope = min(max(rescale * gradient[at], -clip), clip) + decay * weights[at]
+        moved[at] = keep * moved[at] - rate * slope
+        weights[at] += keep * moved[at] - rate * slope
+
+
+@compiled
 def adam(weights: Float32, gradient: Float32, mean: Float32, square: Float32, numbers: Float32) -> None:
     """See `common.optimizers.Adam`."""
-    rescale, clip, decay, rate, _ = numbers
-    one, first, second, small = np.float32(1), np.float32(0.9), np.float32(0.999), np.float32(1e-8)
+    rescale, clip, decay, rate, first, second, small = numbers
+    one = np.float32(1)
     for at in range(len(weights)):
         slope = min(max(rescale * gradient[at] + decay * weights[at], -clip), clip)
         mean[at] = first * mean[at] + (one - first) * slope
@@ -42,8 +52,7 @@ def adam(weights: Float32, gradient: Float32, mean: Float32, square: Float32, nu
 @compiled
 def adagrad(weights: Float32, gradient: Float32, square: Float32, numbers: Float32) -> None:
     """See `common.optimizers.AdaGrad`."""
-    rescale, clip, decay, rate, _ = numbers
-    small = np.float32(1e-7)
+    rescale, clip, decay, rate, _, _, small = numbers
     for at in range(len(weights)):
         slope = min(max(rescale * gradient[at], -clip), clip)
         square[at] += slope * slope
@@ -53,8 +62,8 @@ def adagrad(weights: Float32, gradient: Float32, square: Float32, numbers: Float
 @compiled
 def adadelta(weights: Float32, gradient: Float32, square: Float32, moved: Float32, numbers: Float32) -> None:
     """See `common.optimizers.AdaDelta`."""
-    rescale, clip, decay, _, _ = numbers
-    one, keep, small = np.float32(1), np.float32(0.9), np.float32(1e-5)
+    rescale, clip, decay, _, keep, _, small = numbers
+    one = np.float32(1)
     for at in range(len(weights)):
         slope = min(max(rescale * gradient[at], -clip), clip)
         square[at] = keep * square[at] + (one - keep) * slope * slope
@@ -66,20 +75,37 @@ def adadelta(weights: Float32, gradient: Float32, square: Float32, moved: Float3
 @compiled
 def rmsprop(weights: Float32, gradient: Float32, square: Float32, numbers: Float32) -> None:
     """See `common.optimizers.RMSProp`."""
-    rescale, clip, decay, rate, _ = numbers
-    one, keep, small = np.float32(1), np.float32(0.9), np.float32(1e-8)
+    rescale, clip, decay, rate, keep, _, small = numbers
+    one = np.float32(1)
     for at in range(len(weights)):
         slope = min(max(rescale * gradient[at] + decay * weights[at], -clip), clip)
         square[at] = keep * square[at] + (one - keep) * slope * slope
         weights[at] -= rate * slope / np.sqrt(square[at] + small)
 
 
+@compiled
+def centred_rmsprop(
+    weights: Float32, gradient: Float32, square: Float32, mean: Float32, moved: Float32, numbers: Float32
+) -> None:
+    """See `common.optimizers.CentredRMSProp`."""
+    rescale, clip, decay, rate, keep, inertia, small = numbers
+    one = np.float32(1)
+    for at in range(len(weights)):
+        slope = min(max(rescale * gradient[at] + decay * weights[at], -clip), clip)
+        square[at] = keep * square[at] + (one - keep) * slope * slope
+        mean[at] = keep * mean[at] + (one - keep) * slope
+        moved[at] = inertia * moved[at] - rate * slope / np.sqrt(square[at] - mean[at] * mean[at] + small)
+        weights[at] += moved[at]
+
+
 def compile_all() -> None:
     """Calls each once with the types that training gives it."""
-    one, numbers = np.ones(1, np.float32), np.ones(5, np.float32)
+    one, numbers = np.ones(1, np.float32), np.ones(7, np.float32)
     sgd(one, one.copy(), numbers)
     momentum(one, one.copy(), one.copy(), numbers)
+    nesterov(one, one.copy(), one.copy(), numbers)
     adagrad(one, one.copy(), one.copy(), numbers)
     rmsprop(one, one.copy(), one.copy(), numbers)
     adam(one, one.copy(), one.copy(), one.copy(), numbers)
     adadelta(one, one.copy(), one.copy(), one.copy(), numbers)
+    centred_rmsprop(one, one.copy(), one.copy(), one.copy(), one.copy(), numbers)

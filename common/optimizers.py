@@ -15,6 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from common import optimizer_kernels as kernels
@@ -25,13 +26,20 @@ _FEWEST = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What all optimizers have in common."""
+    """What optimizers are set to; each reads what it has.
+
+    ``keep`` is the share of a running mean that stays, ``keep_square`` that of Adam's squares or the inertia
+    of `CentredRMSProp`, ``epsilon`` what keeps denominators from zero; None means MXNet's own.
+    """
 
     rate: float = 0.001
     rescale: float = 1.0
     clip: float = math.inf
     decay: float = 0.0
     momentum: float = 0.0
+    keep: float | None = None
+    keep_square: float | None = None
+    epsilon: float | None = None
 
 
 class Optimizer:
@@ -44,6 +52,9 @@ class Optimizer:
 
     states = 0  # vectors that are kept beside the weights
     kernel: ClassVar[Callable[..., None]]
+    # What MXNet takes for ``keep``, ``keep_square`` and ``epsilon``.
+    own: ClassVar[tuple[float, float, float]] = (0.0, 0.0, 0.0)
+    heavy: ClassVar[bool] = False  # what it keeps is the momentum
 
     def __init__(
         self,
@@ -57,11 +68,16 @@ class Optimizer:
     ) -> None:
         self.settings = settings
         self.rate = settings.rate
-        self._steps = 0
+        given = (settings.keep, settings.keep_square, settings.epsilon)
+        self.keep, self.keep_square, self.epsilon = (
+            own if one is None else one for one, own in zip(given, self.own, strict=True)
+        )
+        self.steps = 0
         native = weights.device.type == "cpu" if native is None else native
         self._native = native
         self._update: Callable[..., None] = self._natively if native else self._by_torch
-        whole = [weights, gradient, *(torch.zeros_like(weights) for _ in range(self.states))]
+        self.memory = [torch.zeros_like(weights) for _ in range(self.states)]
+        whole = [weights, gradient, *self.memory]
         parts = _parts(len(weights), undecayed) if settings.decay else [(slice(0, len(weights)), 0.0)]
         self._work = [
             ([vector[piece].numpy() if native else vector[piece] for vector in whole], settings.decay * share)
@@ -72,7 +88,7 @@ class Optimizer:
 
     def step(self) -> None:
         """One update."""
-        self._steps += 1
+        self.steps += 1
         rate = self.rate * self._correction()
         run = map if self._pool is None else self._pool.map
         for _ in run(lambda work: self._update(*work[0], decay=work[1], rate=rate), self._work):
@@ -87,9 +103,14 @@ class Optimizer:
         self._update(*given, decay=self.settings.decay, rate=self.rate * self._correction())
 
     def _natively(self, *vectors: np.ndarray, decay: float, rate: float) -> None:
+        type(self).kernel(*vectors, self.numbers(decay, rate))
+
+    def numbers(self, decay: float, rate: float) -> NDArray[np.float32]:
+        """What a kernel is told: rescale, clip, decay, rate, keep, second share to keep, epsilon."""
         settings = self.settings
-        numbers = np.array([settings.rescale, settings.clip, decay, rate, settings.momentum], np.float32)
-        type(self).kernel(*vectors, numbers)
+        keep = settings.momentum if self.heavy else self.keep
+        found = (settings.rescale, settings.clip, decay, rate, keep, self.keep_square, self.epsilon)
+        return np.array(found, np.float32)
 
     def _correction(self) -> float:
         return 1.0
@@ -119,6 +140,7 @@ class Momentum(Optimizer):
 
     states = 1
     kernel = staticmethod(kernels.momentum)
+    heavy = True
 
     def _by_torch(self, weights: Tensor, gradient: Tensor, *state: Tensor, decay: float, rate: float) -> None:
         (moved,) = state
@@ -127,21 +149,39 @@ class Momentum(Optimizer):
         weights.add_(moved)
 
 
+class Nesterov(Optimizer):
+    """Nesterov (1983): `Momentum`, whose step looks ahead by its momentum.
+
+    MXNet's ``NAG`` does the same, but that it takes the decay in the momentum from the weight after the step.
+    """
+
+    states = 1
+    kernel = staticmethod(kernels.nesterov)
+    heavy = True
+
+    def _by_torch(self, weights: Tensor, gradient: Tensor, *state: Tensor, decay: float, rate: float) -> None:
+        (moved,) = state
+        step = self._slope(weights, gradient).add_(weights, alpha=decay)
+        moved.mul_(self.settings.momentum).sub_(step, alpha=rate)
+        weights.add_(moved, alpha=self.settings.momentum).sub_(step, alpha=rate)
+
+
 class Adam(Optimizer):
     """Kingma and Ba (2014); decay is added to the gradient before it is cut."""
 
     states = 2
     kernel = staticmethod(kernels.adam)
+    own = (0.9, 0.999, 1e-8)
 
     def _correction(self) -> float:
-        return math.sqrt(1 - 0.999**self._steps) / (1 - 0.9**self._steps)
+        return math.sqrt(1 - self.keep_square**self.steps) / (1 - self.keep**self.steps)
 
     def _by_torch(self, weights: Tensor, gradient: Tensor, *state: Tensor, decay: float, rate: float) -> None:
         mean, square = state
         slope = self._slope(weights, gradient, decay)
-        mean.mul_(0.9).add_(slope, alpha=0.1)
-        square.mul_(0.999).addcmul_(slope, slope, value=0.001)
-        weights.addcdiv_(mean, square.sqrt().add_(1e-8), value=-rate)
+        mean.mul_(self.keep).add_(slope, alpha=1 - self.keep)
+        square.mul_(self.keep_square).addcmul_(slope, slope, value=1 - self.keep_square)
+        weights.addcdiv_(mean, square.sqrt().add_(self.epsilon), value=-rate)
 
 
 class AdaGrad(Optimizer):
@@ -149,11 +189,12 @@ class AdaGrad(Optimizer):
 
     states = 1
     kernel = staticmethod(kernels.adagrad)
+    own = (0.0, 0.0, 1e-7)
 
     def _by_torch(self, weights: Tensor, gradient: Tensor, *state: Tensor, decay: float, rate: float) -> None:
         slope = self._slope(weights, gradient)
         state[0].addcmul_(slope, slope)
-        step = slope.div_((state[0] + 1e-7).sqrt_()).add_(weights, alpha=decay)
+        step = slope.div_((state[0] + self.epsilon).sqrt_()).add_(weights, alpha=decay)
         weights.sub_(step, alpha=rate)
 
 
@@ -162,13 +203,14 @@ class AdaDelta(Optimizer):
 
     states = 2
     kernel = staticmethod(kernels.adadelta)
+    own = (0.9, 0.0, 1e-5)
 
     def _by_torch(self, weights: Tensor, gradient: Tensor, *state: Tensor, decay: float, rate: float) -> None:
         square, moved = state
         slope = self._slope(weights, gradient)
-        square.mul_(0.9).addcmul_(slope, slope, value=0.1)
-        step = (moved + 1e-5).sqrt_().div_((square + 1e-5).sqrt_()).mul_(slope)
-        moved.mul_(0.9).addcmul_(step, step, value=0.1)
+        square.mul_(self.keep).addcmul_(slope, slope, value=1 - self.keep)
+        step = (moved + self.epsilon).sqrt_().div_((square + self.epsilon).sqrt_()).mul_(slope)
+        moved.mul_(self.keep).addcmul_(step, step, value=1 - self.keep)
         weights.sub_(step.add_(weights, alpha=decay))
 
 
@@ -177,20 +219,40 @@ class RMSProp(Optimizer):
 
     states = 1
     kernel = staticmethod(kernels.rmsprop)
+    own = (0.9, 0.0, 1e-8)
 
     def _by_torch(self, weights: Tensor, gradient: Tensor, *state: Tensor, decay: float, rate: float) -> None:
         slope = self._slope(weights, gradient, decay)
-        state[0].mul_(0.9).addcmul_(slope, slope, value=0.1)
-        weights.addcdiv_(slope, (state[0] + 1e-8).sqrt_(), value=-rate)
+        state[0].mul_(self.keep).addcmul_(slope, slope, value=1 - self.keep)
+        weights.addcdiv_(slope, (state[0] + self.epsilon).sqrt_(), value=-rate)
+
+
+class CentredRMSProp(Optimizer):
+    """Graves (2013, equations 38 to 45): the mean is taken off the squares, and steps have inertia."""
+
+    states = 3
+    kernel = staticmethod(kernels.centred_rmsprop)
+    own = (0.9, 0.9, 1e-8)
+
+    def _by_torch(self, weights: Tensor, gradient: Tensor, *state: Tensor, decay: float, rate: float) -> None:
+        square, mean, moved = state
+        slope = self._slope(weights, gradient, decay)
+        square.mul_(self.keep).addcmul_(slope, slope, value=1 - self.keep)
+        mean.mul_(self.keep).add_(slope, alpha=1 - self.keep)
+        spread = torch.addcmul(square, mean, mean, value=-1).add_(self.epsilon).sqrt_()
+        moved.mul_(self.keep_square).addcdiv_(slope, spread, value=-rate)
+        weights.add_(moved)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "sgd": SGD,
     "momentum": Momentum,
+    "nag": Nesterov,
     "adam": Adam,
     "adagrad": AdaGrad,
     "adadelta": AdaDelta,
     "rmsprop": RMSProp,
+    "centred_rmsprop": CentredRMSProp,
 }
 
 

@@ -132,8 +132,10 @@ class Graph:
         """An input of the graph: data, a label or a parameter."""
         return self._add("null", name, (), attributes)
 
-    def operator(self, op: str, name: str, inputs: Sequence[int], **attributes: object) -> int:
-        """What ``op`` makes of its inputs' first outputs."""
+    def operator(
+        self, op: str, name: str, inputs: Sequence[int | tuple[int, int]], **attributes: object
+    ) -> int:
+        """What ``op`` makes of its inputs' first outputs, or of a node's output of a number."""
         return self._add(op, name, inputs, attributes)
 
     def dumps(self, *heads: int) -> bytes:
@@ -147,8 +149,11 @@ class Graph:
         }
         return json.dumps(symbol, indent=2).encode()
 
-    def _add(self, op: str, name: str, inputs: Sequence[int], attributes: Mapping[str, object]) -> int:
-        node: dict[str, Any] = {"op": op, "name": name, "inputs": [[number, 0, 0] for number in inputs]}
+    def _add(
+        self, op: str, name: str, inputs: Sequence[int | tuple[int, int]], attributes: Mapping[str, object]
+    ) -> int:
+        sources = [source if isinstance(source, tuple) else (source, 0) for source in inputs]
+        node: dict[str, Any] = {"op": op, "name": name, "inputs": [[*source, 0] for source in sources]}
         if attributes:
             node["attrs"] = {key: str(value) for key, value in attributes.items()}
         self._nodes.append(node)

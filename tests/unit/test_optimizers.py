@@ -33,6 +33,39 @@ def test_optimizers_are_mxnets(name, decay, clip, native):
     np.testing.assert_allclose(weights.numpy(), MXNET[name, decay, clip], rtol=1e-5)
 
 
+# The same with every constant set to another than its own.
+CONSTANTS = {
+    "nag": {"momentum": 0.8},
+    "momentum": {"momentum": 0.8},
+    "adam": {"keep": 0.7, "keep_square": 0.9, "epsilon": 1e-3},
+    "rmsprop": {"keep": 0.8, "epsilon": 1e-3},
+    "centred_rmsprop": {"keep": 0.8, "keep_square": 0.7, "epsilon": 1e-3},
+}
+MXNET_WITH_CONSTANTS = {
+    ("nag", 0, np.inf): [0.98527998, -1.8205999, 0.37799999],
+    ("momentum", 0, np.inf): [0.98159999, -1.8069999, 0.41],
+    ("adam", 0, np.inf): [0.84183556, -1.913913, 0.36432949],
+    ("rmsprop", 0, np.inf): [0.90464598, -1.9467081, 0.27859628],
+    ("centred_rmsprop", 0, np.inf): [0.57593668, -1.7236903, 0.08021493],
+    ("momentum", 0.1, 0.5): [0.93006802, -1.8904129, 0.3845295],
+    ("adam", 0.1, 0.5): [0.76640207, -1.9367918, 0.25655106],
+    ("rmsprop", 0.1, 0.5): [0.74750179, -1.9648239, 0.14296712],
+    ("centred_rmsprop", 0.1, 0.5): [0.34215009, -1.7694738, -0.22025754],
+}
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize(("name", "decay", "clip"), list(MXNET_WITH_CONSTANTS))
+def test_their_constants_are_mxnets_too(name, decay, clip, native):
+    weights, gradient = torch.tensor([1.0, -2.0, 0.5]), torch.zeros(3)
+    settings = Settings(0.1, 0.5, clip, decay, **CONSTANTS[name])
+    optimizer = OPTIMIZERS[name](weights, gradient, settings, native=native)
+    for step in STEPS:
+        gradient.copy_(torch.tensor(step))
+        optimizer.step()
+    np.testing.assert_allclose(weights.numpy(), MXNET_WITH_CONSTANTS[name, decay, clip], rtol=1e-4)
+
+
 @pytest.mark.parametrize("native", [True, False])
 def test_biases_do_not_decay_and_threads_change_nothing(native):
     size = 600_000

@@ -1,0 +1,1 @@
+"""Image classification: residual networks that tell what a picture shows."""

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from common import flat
 from common.cluster import Cluster
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -34,8 +35,8 @@ class Replicas(Generic[Module]):
         self._copies = [self.module, *(copy.deepcopy(self.module).to(device) for device in devices[1:])]
         # All parameters of a copy lie in one vector and all gradients in another, so that devices and hosts
         # add and copy them with one call, and optimizers update them with one.
-        self._weights = [_gathered(module) for module in self._copies]
-        self._gradients = [_gradient(module) for module in self._copies]
+        self._weights = [flat.gathered(list(module.parameters())) for module in self._copies]
+        self._gradients = [flat.gradient(list(module.parameters())) for module in self._copies]
         self._pool = ThreadPoolExecutor(len(devices), "replicas") if len(devices) > 1 else None
 
     @property
@@ -80,29 +81,6 @@ class Replicas(Generic[Module]):
         """Gives every copy the parameters of ``module``."""
         for other in self._weights[1:]:
             other.copy_(self.weights)
-
-
-def _gathered(module: nn.Module) -> Tensor:
-    """A vector of which all parameters are views, with the values they had."""
-    parameters = list(module.parameters())
-    vector = torch.cat([parameter.detach().reshape(-1) for parameter in parameters])
-    for parameter, view in zip(parameters, _views(parameters, vector), strict=True):
-        parameter.data = view
-    return vector
-
-
-def _gradient(module: nn.Module) -> Tensor:
-    """A vector of zeros of which the gradients of all parameters are views."""
-    parameters = list(module.parameters())
-    vector = torch.zeros(sum(p.numel() for p in parameters), device=parameters[0].device)
-    for parameter, view in zip(parameters, _views(parameters, vector), strict=True):
-        parameter.grad = view
-    return vector
-
-
-def _views(parameters: Sequence[Tensor], vector: Tensor) -> list[Tensor]:
-    parts = vector.split([parameter.numel() for parameter in parameters])
-    return [part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)]
 
 
 def biases(module: nn.Module) -> list[slice]:

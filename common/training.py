@@ -132,6 +132,15 @@ def _train(root: Path, stop: Stop) -> None:
     run.metrics.flush()
 
 
+def another(root: Path, stop: Stop) -> Run:
+    """The run as another process of the same host sees it, which has a device of its own. Says nothing."""
+    set_up_logging("error")
+    try:
+        return _checked(job.read(root), stop)
+    finally:
+        set_up_logging()
+
+
 def _checked(described: Job, stop: Stop) -> Run:
     """All that can be known to be right before hosts meet and data are read. Raises ClientError."""
     from common.channels import open_channels

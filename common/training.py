@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # What needs numpy is imported once a request to stop can be heard: as process 1 nothing hears it before.
 
+DEVICES = "ALGODOCK_DEVICES"  # torch's names with commas between them, in place of what is found
+
 _TELL_SECONDS = 10  # how long a host that can't begin waits for the others to come and hear why
 
 
@@ -133,7 +135,7 @@ def _train(root: Path, stop: Stop) -> None:
 
 
 def another(root: Path, stop: Stop) -> Run:
-    """The run as another process of the same host sees it, which has a device of its own. Says nothing."""
+    """The run as a process of another device of the same host has it; what is wrong was told already."""
     set_up_logging("error")
     try:
         return _checked(job.read(root), stop)
@@ -187,7 +189,10 @@ def _resolve(found: Manifest, described: Job) -> Values:
 
 
 def _devices(found: Manifest, described: Job) -> tuple[str, ...]:
-    """GPUs where they are present, and rules and instance type allow them."""
+    """GPUs where they are present, and rules and instance type allow them; or those that a variable names."""
+    named = tuple(name.strip() for name in os.environ.get(DEVICES, "").split(",") if name.strip())
+    if named and found.training.gpus == "all":
+        return named
     instance = described.hosts.instance_type
     kind = instances.parse(instance).device if instance and not instance.startswith("local") else None
     allowed = "gpu" in found.training.devices and kind != "cpu"

@@ -37,6 +37,7 @@ Shapes = Mapping[str, tuple[tuple[int, ...], DTypeLike]]
 
 _BATCHES = 3  # in memory at once: one is used, one is ready, one is made
 _ALIGNMENT = 64
+_FEW_PIXELS = 64 * 64
 _WARNINGS = 20  # images named one by one; more are only counted
 
 
@@ -90,6 +91,16 @@ def _memory(size: int) -> int:
             descriptor = os.dup(file.fileno())
     os.ftruncate(descriptor, max(size, 1))
     return descriptor
+
+
+def processes(gpu: bool, threads: int, pixels: int) -> int:
+    """How many workers suit a job: all cores beside a GPU, half of them beside a network on the same cores.
+
+    Images of few ``pixels`` are decoded sooner than they are sent.
+    """
+    if gpu:
+        return max(2, threads)
+    return 0 if pixels <= _FEW_PIXELS else max(1, threads // 2)
 
 
 class Loader:

@@ -33,6 +33,4 @@ def hot(number):
 
 def manifest(numbers, label=lambda number: str(DIGITS.target[number]), side=32):
     """An augmented manifest's stream: image and label in turn."""
-    return b"".join(
-        recordio.frame(png(n, side)) + recordio.frame(label(n).encode()) for n in numbers
-    )
+    return b"".join(recordio.frame(png(n, side)) + recordio.frame(label(n).encode()) for n in numbers)

@@ -123,7 +123,7 @@ class Loader:
         self._workers = _Workers(self._slots, task, shapes, batch_size, seed, workers) if workers else None
         self.skipped = 0
 
-    def epoch(self, items: Iterable[Any], epoch: int) -> Iterator[Loaded]:
+    def epoch(self, items: Iterable[Any], epoch: int) -> Generator[Loaded, None, None]:
         """The batches of ``items``, in order. ``epoch`` is a part of what seeds their randomness.
 
         Raises ClientError when none of the items could be decoded.

@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,6 +34,7 @@ _Item = TypeVar("_Item")
 # A process that waits for one that is gone gives up after so long; NCCL and Gloo notice a closed
 # connection at once.
 _PATIENCE = timedelta(minutes=30)
+_ALONE = "127.0.0.1"
 _QUEUED = 256  # items that the first process holds for each other
 
 
@@ -100,16 +101,27 @@ class Group:
         batches = self.most(-(-len(mine) // batch_size))
         return list(itertools.islice(itertools.cycle(mine), batches * batch_size)) if mine else []
 
-    def dealt(self, items: Callable[[], Iterator[_Item]]) -> Iterator[_Item]:
-        """This process's part of a stream that only the host's first process can read: items in turn."""
+    def dealt(self, items: Callable[[], Iterator[_Item]]) -> Generator[_Item, None, None]:
+        """This process's part of a stream that only the host's first process can read: items in turn.
+
+        All processes of a host must close it, or read it to its end, before they meet again: what is left
+        over is thrown away then.
+        """
         if self.locals == 1:
             yield from items()
         elif self.local:
-            while (item := self._queues[self.local - 1].get()) is not None:
-                yield item
+            mine = self._queues[self.local - 1]
+            item: _Item | None = None
+            try:
+                while (item := mine.get()) is not None:
+                    yield item
+            finally:
+                while item is not None:
+                    item = mine.get()
         else:
             try:
-                for number, item in enumerate(items()):
+                for number, item in enumerate(items(), 1):
+                    # The others first: once this process has a whole batch, they have one too.
                     to = number % self.locals
                     if to == 0:
                         yield item
@@ -152,7 +164,8 @@ def train(run: Run, work: Callable[[Run, Group], None]) -> None:
         return
     # Every host draws one; that of the leader counts.
     port = int(run.cluster.broadcast(np.array([_free_port()]))[0])
-    place = (run.cluster.hosts.names[0], port)
+    # A lone host's name need not resolve.
+    place = (_ALONE if hosts == 1 else run.cluster.hosts.names[0], port)
     first = run.cluster.rank * locals_
     context = multiprocessing.get_context("spawn")
     queues = [context.Queue(_QUEUED) for _ in range(locals_ - 1)]
@@ -161,7 +174,7 @@ def train(run: Run, work: Callable[[Run, Group], None]) -> None:
         context.Process(
             target=_other,
             args=(str(run.job.root), work, place, first, local, locals_, hosts, queues, failures),
-            daemon=True,
+            daemon=False,  # those may start processes, which decode images
         )
         for local in range(1, locals_)
     ]
@@ -195,7 +208,10 @@ def _joined(
     gpu = torch.device(device).type == "cuda"
     if gpu:
         torch.cuda.set_device(device)
-    interface = run.cluster.hosts.interface or _interface(run.cluster.hosts.current)
+    if hosts == 1:
+        interface = _interface(_ALONE)
+    else:
+        interface = run.cluster.hosts.interface or _interface(run.cluster.hosts.current)
     if interface:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
         os.environ.setdefault("NCCL_SOCKET_IFNAME", interface)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -76,12 +76,30 @@ class _Channel:
     labels: Labels
     items: list[Item] | None
 
-    def epoch(self, group: Group, order: NDArray[np.int64] | None) -> Iterator[Item]:
-        """This process's share of a pass; in File mode in the given order."""
+    def train(self, run: Run, group: Group, epoch: int, batch: int) -> Generator[Item, None, None]:
+        """This process's part of a pass of learning: as many whole batches as all others'."""
         if self.items is None:
-            return group.dealt(lambda: reading.stream(self.channel, self.labels))
-        items = self.items if order is None else [self.items[index] for index in order]
-        return iter(items[group.local :: group.locals])
+            return self._dealt(group)
+        items = self._of_host(run)
+        order = np.random.default_rng((run.seed, epoch)).permutation(len(items))
+        return _each(group.share([items[index] for index in order], batch))
+
+    def measure(self, run: Run, group: Group) -> Generator[Item, None, None]:
+        """This process's part of a pass in which every image is seen once."""
+        if self.items is None:
+            return self._dealt(group)
+        return _each(self._of_host(run)[group.local :: group.locals])
+
+    def _of_host(self, run: Run) -> Sequence[Item]:
+        assert self.items is not None
+        return sources.share(self.items, self.channel, run.cluster.rank, run.cluster.size)
+
+    def _dealt(self, group: Group) -> Generator[Item, None, None]:
+        return group.dealt(lambda: reading.stream(self.channel, self.labels))
+
+
+def _each(items: Iterable[Item]) -> Generator[Item, None, None]:
+    yield from items
 
 
 @dataclass
@@ -207,22 +225,15 @@ def _train(this: _Work, epoch: int, loader: Loader, batch: int) -> tuple[NDArray
     rates = schedules.steps(
         values["learning_rate"], values["lr_scheduler_factor"], values["lr_scheduler_step"] or (), updates
     )
-    source: Iterator[Item]
-    if this.training.items is None:
-        source = this.training.epoch(group, None)
-    else:
-        items = sources.share(
-            this.training.items, this.training.channel, this.run.cluster.rank, this.run.cluster.size
-        )
-        order = np.random.default_rng((this.run.seed, epoch)).permutation(len(items))
-        source = iter(group.share([items[index] for index in order], batch))
+    source = this.training.train(this.run, group, epoch, batch)
     totals = torch.zeros(4, dtype=torch.float64)
     images = 0
     begun = time.perf_counter()
-    for number, loaded in enumerate(group.in_step(loader.epoch(source, epoch))):
-        rate = rates(epoch * updates + number)
-        totals += this.learner.step(rate, partial(this.loss, batch=loaded)).cpu().double()
-        images += loaded.count
+    with closing(source), closing(loader.epoch(source, epoch)) as batches:
+        for number, loaded in enumerate(group.in_step(batches)):
+            rate = rates(epoch * updates + number)
+            totals += this.learner.step(rate, partial(this.loss, batch=loaded)).cpu().double()
+            images += loaded.count
     sums = group.sum(totals.numpy())
     if group.leader:
         this.run.metrics.throughput(int(sums[3]), time.perf_counter() - begun)
@@ -232,18 +243,14 @@ def _train(this: _Work, epoch: int, loader: Loader, batch: int) -> tuple[NDArray
 def _validate(this: _Work, epoch: int, loader: Loader) -> float | None:
     """The accuracy on validation images, each counted once; None where the job was asked to stop."""
     group = this.group
-    source = this.validation.epoch(group, None)
-    if this.validation.items is not None:
-        items = list(source)
-        source = iter(
-            sources.share(items, this.validation.channel, this.run.cluster.rank, this.run.cluster.size)
-        )
+    source = this.validation.measure(this.run, group)
     totals = torch.zeros(4, dtype=torch.float64)
     with this.run.metrics.timed("model.score.time"):
-        for loaded in loader.epoch(source, epoch):
-            if this.run.stop.requested:
-                break
-            totals += this.learner.evaluate(partial(this.loss, batch=loaded)).cpu().double()
+        with closing(source), closing(loader.epoch(source, epoch)) as batches:
+            for loaded in batches:
+                if this.run.stop.requested:
+                    break
+                totals += this.learner.evaluate(partial(this.loss, batch=loaded)).cpu().double()
     if group.any(this.run.stop.requested):
         return None
     sums = group.sum(totals.numpy())

@@ -81,7 +81,7 @@ def rec_stream(channel: Channel) -> Iterator[Item]:
             record = records.unpack(payload, where)
             yield [Item(payload[record.start :], record.labels, where)]
 
-    for items in channel.read(decode, _joined, None, share=True, stoppable=False):
+    for items in channel.read(decode, _joined, None, share=True):
         yield from items
 
 
@@ -102,7 +102,7 @@ def pairs(channel: Channel) -> Iterator[Item]:
                 )
             yield [Item(image, label, f"line {number} of {name}")]
 
-    for items in channel.read(decode, _joined, None, share=True, stoppable=False, unwrap=False):
+    for items in channel.read(decode, _joined, None, share=True, unwrap=False):
         yield from items
 
 

@@ -61,11 +61,7 @@ def items(channel: Channel, listed: Channel | None, labels: Labels) -> list[Item
     if channel.media_type.name == RECORDIO:
         found = sources.rec_items(channel)
         return [replace(item, label=labels.checked(item.label, item.name)) for item in found]
-    if listed is None:
-        raise ClientError(
-            f"channel {channel.name}_lst is missing; accepted with content type {channel.media_type}: a "
-            "channel with one .lst file that names images and labels"
-        )
+    assert listed is not None  # the job was checked
     return _of_list(channel, listed, labels)
 
 
@@ -76,11 +72,6 @@ def stream(channel: Channel, labels: Labels) -> Iterator[Item]:
             yield replace(item, label=labels.checked(item.label, item.name))
         return
     form = channel.media_type.parameters.get("label-format", MULTI_HOT)
-    if form not in (MULTI_HOT, CLASS_ID):
-        raise ClientError(
-            f"channel {channel.name}: label-format={form} is not accepted; "
-            f"accepted: {MULTI_HOT} or {CLASS_ID}"
-        )
     for item in sources.pairs(channel):
         yield replace(item, label=_of_text(item.label, item.name, labels, form))
 
@@ -123,6 +114,8 @@ def _of_list(channel: Channel, listed: Channel, labels: Labels) -> list[Item]:
         raise ClientError(f"channel {listed.name} holds {len(lists)} files; accepted: one .lst file")
     found: list[Item] = []
     numbers: set[int] = set()
+    # Of images that are divided a host has some, but the whole list.
+    elsewhere = channel.config.distribution == "ShardedByS3Key"
     for line_number, line in enumerate(_lines(lists[0], channel.name), 1):
         if not line.strip():
             continue
@@ -133,6 +126,8 @@ def _of_list(channel: Channel, listed: Channel, labels: Labels) -> list[Item]:
         numbers.add(number)
         full = os.path.join(channel.folder, path)
         if not os.path.isfile(full):
+            if elsewhere:
+                continue
             raise _invalid(channel.name, f"{where} names {path}, which is not in channel {channel.name}")
         name = f"channel {channel.name}, file {path}"
         found.append(Item(FilePart(full), labels.checked(label, where), name))

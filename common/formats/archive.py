@@ -139,15 +139,38 @@ class Graph:
         return self._add(op, name, inputs, attributes)
 
     def dumps(self, *heads: int) -> bytes:
-        """The JSON file of the graph, whose outputs are the nodes ``heads``."""
+        """The JSON file of the graph, whose outputs are the nodes ``heads``, in the order that MXNet has."""
+        order = self._ordered(heads)
+        places = {number: place for place, number in enumerate(order)}
+        nodes = [
+            {**node, "inputs": [[places[source], *rest] for source, *rest in node["inputs"]]}
+            for node in (self._nodes[number] for number in order)
+        ]
         symbol = {
-            "nodes": self._nodes,
-            "arg_nodes": [number for number, node in enumerate(self._nodes) if node["op"] == "null"],
-            "node_row_ptr": list(range(len(self._nodes) + 1)),
-            "heads": [[head, 0, 0] for head in heads],
+            "nodes": nodes,
+            "arg_nodes": [number for number, node in enumerate(nodes) if node["op"] == "null"],
+            "node_row_ptr": list(range(len(nodes) + 1)),
+            "heads": [[places[head], 0, 0] for head in heads],
             "attrs": {"mxnet_version": ["int", 10901]},
         }
         return json.dumps(symbol, indent=2).encode()
+
+    def _ordered(self, heads: Sequence[int]) -> list[int]:
+        """The nodes that ``heads`` need, each behind its inputs, in the order in which they are needed."""
+        order: list[int] = []
+        done: set[int] = set()
+        waiting = [(head, False) for head in reversed(heads)]
+        while waiting:
+            number, complete = waiting.pop()
+            if number in done:
+                continue
+            if complete:
+                done.add(number)
+                order.append(number)
+                continue
+            waiting.append((number, True))
+            waiting += [(source, False) for source, *_ in reversed(self._nodes[number]["inputs"])]
+        return order
 
     def _add(
         self, op: str, name: str, inputs: Sequence[int | tuple[int, int]], attributes: Mapping[str, object]

@@ -110,3 +110,8 @@ def grey(image: Pixels) -> Pixels:
 def _channels(found: np.ndarray, image: Pixels) -> Pixels:
     """OpenCV drops a last axis of one."""
     return np.asarray(found if found.ndim == image.ndim else found[:, :, None], np.uint8)
+
+
+def contrast(image: Pixels, factor: float) -> Pixels:
+    """``image`` with every value multiplied, and cut off at 255."""
+    return _channels(cv2.convertScaleAbs(image, alpha=factor), image)

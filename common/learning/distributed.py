@@ -83,6 +83,14 @@ class Group:
             return number
         return int(self._reduced(np.array([float(number)]), distributed.ReduceOp.MAX)[0])
 
+    def gather(self, array: NDArray[Any]) -> list[NDArray[Any]]:
+        """The ``array`` of every process, of equal dtype; shapes may differ."""
+        if self.size == 1:
+            return [array]
+        found: list[Any] = [None] * self.size
+        distributed.all_gather_object(found, (array.shape, array.tobytes()))
+        return [np.frombuffer(data, array.dtype).reshape(shape) for shape, data in found]
+
     def together(self, network: nn.Module) -> nn.Module:
         """``network`` so that its gradients are averaged over all processes."""
         if self.size == 1:

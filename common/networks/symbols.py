@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from common.formats.archive import Graph
 
 # As the symbol library of MXNet's example networks sets them.
-EPSILON, MOMENTUM, WORKSPACE = "2e-05", "0.9", 256
+EPSILON, MOMENTUM = "2e-05", "0.9"
+_DOUBLED = {"__init__": '["constant", {"value": 0.0}]', "__lr_mult__": "2.0"}
 
 
 class NetworkGraph:
@@ -42,8 +43,12 @@ class NetworkGraph:
         dilate: int = 1,
         bias: bool = True,
         workspace: int | None = None,
+        doubled: bool = False,
     ) -> int:
-        """A square convolution; ``pad`` None leaves it to MXNet, which has none."""
+        """A square convolution; ``pad`` None leaves it to MXNet, which has none.
+
+        ``doubled``: the bias begins with zero and learns twice as fast.
+        """
         attributes: dict[str, object] = {}
         if dilate != 1:
             attributes["dilate"] = (dilate, dilate)
@@ -56,8 +61,9 @@ class NetworkGraph:
         attributes["stride"] = (stride, stride)
         if workspace is not None:
             attributes["workspace"] = workspace
-        parameters = ["weight", "bias"] if bias else ["weight"]
-        inputs = [self._graph.variable(f"{name}_{each}", **attributes) for each in parameters]
+        inputs = [self._graph.variable(f"{name}_weight", **attributes)]
+        if bias:
+            inputs.append(self._graph.variable(f"{name}_bias", **(_DOUBLED if doubled else attributes)))
         return self._graph.operator("Convolution", name, [source, *inputs], **attributes)
 
     def norm(self, name: str, source: int, fixed: bool = False) -> int:

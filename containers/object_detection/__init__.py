@@ -1,0 +1,1 @@
+"""Object detection: where in a picture objects of known classes are, by a single-shot detector."""

@@ -1,0 +1,199 @@
+"""What object detection's jobs can set."""
+
+from __future__ import annotations
+
+import re
+
+from common.hyperparameters import Declaration, Tuning, Values, boolean, choice, integer, number, text
+
+_SGD, _SGD_RMSPROP = ("sgd",), ("sgd", "rmsprop")
+
+
+def epochs_list(written: str) -> tuple[int, ...]:
+    """``10,20`` as rising numbers of epochs; none for an empty text. Raises ValueError."""
+    parts = [part.strip() for part in written.split(",") if part.strip()]
+    found = tuple(int(part) for part in parts if part.isascii() and part.isdigit())
+    if len(found) != len(parts) or any(epoch < 1 for epoch in found) or list(found) != sorted(set(found)):
+        raise ValueError
+    return found
+
+
+def flag(written: str) -> bool:
+    """``True`` and ``False``, or 1 and 0. Raises ValueError."""
+    found = {"true": True, "1": True, "false": False, "0": False}.get(written.lower())
+    if found is None:
+        raise ValueError
+    return found
+
+
+def _pattern(written: str) -> str:
+    try:
+        re.compile(written)
+    except re.error:
+        raise ValueError from None
+    return written
+
+
+def _objects_fit(values: Values) -> str | None:
+    if values["label_width"] < 7:
+        return (
+            f"hyperparameter label_width is {values['label_width']}; accepted: at least 7, two numbers and "
+            "an object of five"
+        )
+    return None
+
+
+DECLARATION = Declaration(
+    integer("num_classes", "Number of object classes.", required=True, min=1, max=100_000),
+    integer("num_training_samples", "Number of training images.", required=True, min=1),
+    choice("base_network", "Network that features come from.", "vgg-16", "resnet-50", default="vgg-16"),
+    boolean(
+        "early_stopping",
+        "End when validation mAP no longer gets better.",
+        default=False,
+        reader=flag,
+        accepts="True or False, or 1 or 0",
+    ),
+    integer(
+        "early_stopping_min_epochs",
+        "Epochs before early stopping may end the training.",
+        default=10,
+        min=1,
+        applies={"early_stopping": (True,)},
+    ),
+    integer(
+        "early_stopping_patience",
+        "Epochs without improvement after which training ends.",
+        default=5,
+        min=1,
+        applies={"early_stopping": (True,)},
+    ),
+    number(
+        "early_stopping_tolerance",
+        "Relative improvement of the best validation mAP that counts as one.",
+        default=0.0,
+        min=0,
+        max=1,
+        applies={"early_stopping": (True,)},
+    ),
+    integer(
+        "image_shape",
+        "Side of the square that images are squashed to; 300 and 512 are the usual ones.",
+        default=300,
+        min=300,
+        max=4096,
+    ),
+    integer("epochs", "Passes over the training images.", default=30, min=1),
+    text(
+        "freeze_layer_pattern",
+        "Parameters whose names begin with a match of this regular expression keep their values.",
+        default="",
+        reader=_pattern,
+        accepts="a regular expression, such as ^(conv1_|conv2_).*",
+    ),
+    choice(
+        "kv_store",
+        "How several machines exchange gradients. All are averaged at each update (dist_sync).",
+        "dist_sync",
+        "dist_async",
+    ),
+    integer(
+        "label_width",
+        "Numbers that an image's label has at most: two, and five for each object.",
+        default=350,
+        min=1,
+        max=1_000_000,
+    ),
+    number(
+        "learning_rate",
+        "Learning rate at the beginning.",
+        default=0.001,
+        min=0,
+        exclusive_min=True,
+        max=1,
+        tuning=Tuning((1e-6, 0.5)),
+    ),
+    number(
+        "lr_scheduler_factor",
+        "What the learning rate is multiplied by after each epoch of lr_scheduler_step.",
+        default=0.1,
+        min=0,
+        exclusive_min=True,
+        max=1,
+        exclusive_max=True,
+    ),
+    text(
+        "lr_scheduler_step",
+        "Epochs after which the learning rate is lowered, with commas between them.",
+        default=(),
+        reader=epochs_list,
+        accepts="rising numbers of epochs with commas between them, such as 10,20",
+    ),
+    integer(
+        "mini_batch_size",
+        "Images of an update on one machine; its GPUs divide them.",
+        default=32,
+        min=1,
+        tuning=Tuning((8, 64)),
+    ),
+    number(
+        "momentum",
+        "Momentum.",
+        default=0.9,
+        min=0,
+        max=1,
+        tuning=Tuning((0.0, 0.999)),
+        applies={"optimizer": _SGD},
+    ),
+    number(
+        "nms_threshold",
+        "Of boxes of a class that overlap by this or more, the likelier one is kept.",
+        default=0.45,
+        min=0,
+        exclusive_min=True,
+        max=1,
+    ),
+    choice(
+        "optimizer",
+        "How weights are updated.",
+        "sgd",
+        "adam",
+        "rmsprop",
+        "adadelta",
+        default="sgd",
+        tuning=Tuning(("sgd", "adam", "rmsprop", "adadelta")),
+    ),
+    number(
+        "overlap_threshold",
+        "How far a box must overlap an object to have found it, in mAP.",
+        default=0.5,
+        min=0,
+        exclusive_min=True,
+        max=1,
+    ),
+    integer(
+        "use_pretrained_model",
+        "1: the base network begins with ImageNet's weights.",
+        default=1,
+        min=0,
+        max=1,
+    ),
+    number(
+        "weight_decay",
+        "L2 coefficient.",
+        default=0.0005,
+        min=0,
+        max=1,
+        exclusive_max=True,
+        tuning=Tuning((0.0, 0.999)),
+        applies={"optimizer": _SGD_RMSPROP},
+    ),
+    integer(
+        "nms_topk",
+        "Likeliest boxes of an image that are kept before overlapping ones go; all with -1.",
+        default=400,
+        min=-1,
+        documented=False,
+    ),
+    rules=(_objects_fit,),
+)

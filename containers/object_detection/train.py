@@ -1,0 +1,361 @@
+"""The job: from channels and hyperparameters to a learner, epoch after epoch, and the best model."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from common.failures import ClientError
+from common.formats import ndarray
+from common.images.loading import Loaded, Loader, processes
+from common.learning import distributed, pretrained, previous, schedules
+from common.learning.checkpoints import Checkpoints
+from common.learning.distributed import Group
+from common.learning.feeding import Feed
+from common.learning.learner import Learner
+from common.learning.stopping import Patience
+from common.metrics import log
+from common.networks import parameters
+from common.networks.parameters import SYMBOL
+from common.optimizers import Settings
+from common.training import Run
+from containers.object_detection import artifact, detecting, losses, network, reading
+from containers.object_detection.annotations import Objects
+from containers.object_detection.artifact import Model
+from containers.object_detection.augmenting import Prepare
+from containers.object_detection.network import Network
+from containers.object_detection.plans import RESNET
+from containers.object_detection.precision import Precision
+
+_BEST = "best:"
+_OBJECT = 5  # numbers of an object in a label; two come before the first
+# What VGG's ImageNet weights were trained with taken off, in RGB.
+_MEANS = (123.68, 116.779, 103.939)
+_WEIGHTS = {RESNET: "resnet-50"}
+
+
+def train(run: Run) -> None:
+    """The job: every device of every host trains the same network."""
+    values = run.hyperparameters
+    if run.cluster.size > 1 and values["kv_store"] == "dist_async":
+        raise ClientError(
+            "hyperparameter kv_store is dist_async; accepted on several machines: dist_sync, since they "
+            "average their gradients at each update"
+        )
+    if values["mini_batch_size"] % len(run.devices):
+        raise ClientError(
+            f"hyperparameter mini_batch_size is {values['mini_batch_size']}; accepted: a multiple of the "
+            f"number of GPUs, {len(run.devices)}"
+        )
+    distributed.train(run, work)
+
+
+@dataclass
+class _Work:
+    """One process's part in a job."""
+
+    run: Run
+    group: Group
+    learner: Learner[Network]
+    training: Feed
+    validation: Feed
+    checkpoints: Checkpoints
+    patience: Patience
+    best: float = -1.0
+
+    def loss(self, detector: nn.Module, batch: Loaded) -> Tensor:
+        """See `losses.loss`."""
+        scores, offsets = detector(self.learner.pixels(batch.arrays["image"]))
+        labels = torch.from_numpy(batch.arrays["label"][:, :, :_OBJECT].copy())
+        return losses.loss(scores, offsets, self.learner.network.anchors, labels)
+
+
+def work(run: Run, group: Group) -> None:
+    """What each process does; see `common.learning.distributed.train`."""
+    values = run.hyperparameters
+    objects = Objects(values["num_classes"])
+    learner = _learner(run, group)
+    same = {name: values[name] for name in ("base_network", "num_classes", "image_shape", "optimizer")}
+    this = _Work(
+        run,
+        group,
+        learner,
+        _feed(run, "train", objects),
+        _feed(run, "validation", objects),
+        Checkpoints(run.job.checkpoints, same),
+        Patience(
+            values["early_stopping_min_epochs"],
+            values["early_stopping_patience"],
+            values["early_stopping_tolerance"],
+        ),
+    )
+    _describe(this)
+    first = _resume(this)
+    batch = values["mini_batch_size"] // group.locals
+    workers = processes(group.device != "cpu", run.threads // group.locals, values["image_shape"] ** 2)
+    most = (values["label_width"] - 2) // _OBJECT
+    varied = Prepare(values["image_shape"], most, varied=True)
+    plain = Prepare(values["image_shape"], most, varied=False)
+    with (
+        Loader(varied, varied.shapes, batch, workers, run.seed, full=True) as training,
+        Loader(plain, plain.shapes, batch, min(workers, 1), run.seed) as validation,
+    ):
+        for epoch in range(first, values["epochs"]):
+            if _epoch(this, epoch, training, validation, batch):
+                break
+    if group.leader and not (run.job.model / artifact.PARAMS).exists():
+        if not learner.healthy:
+            raise ClientError("training diverged before it was stopped; accepted: a smaller learning_rate")
+        _save(this)
+
+
+def _epoch(this: _Work, epoch: int, training: Loader, validation: Loader, batch: int) -> bool:
+    """One pass over both channels; whether training ends with it."""
+    run, group, values = this.run, this.group, this.run.hyperparameters
+    begun = time.perf_counter()
+    sums, updates, images = _train(this, epoch, training, batch)
+    if not images and not group.any(run.stop.requested):
+        raise ClientError("channel train holds no images; accepted: at least one")
+    if not np.isfinite(sums).all() or not this.learner.healthy:
+        raise ClientError(
+            "the loss is not a finite number: training diverged; accepted: a smaller learning_rate, or "
+            "use_pretrained_model=1"
+        )
+    learned = max(sums[3], 1.0)
+    if group.leader and images:
+        for name, value in (("cross_entropy", sums[1] / learned), ("smooth_l1", sums[2] / learned)):
+            log.info(
+                "#quality_metric: host=%s, epoch=%d, batch=%d train %s <loss>=(%s)",
+                run.metrics.host,
+                epoch,
+                updates,
+                name,
+                value,
+            )
+        log.info("Round of batches complete")
+        run.metrics.throughput(images, time.perf_counter() - begun)
+    if group.any(run.stop.requested):
+        return True
+    score = _validate(this, epoch, validation)
+    if score is None:
+        return True
+    if group.leader:
+        log.info("Updated the metrics")
+        log.info(
+            "#quality_metric: host=%s, epoch=%d, validation mAP <score>=(%s)", run.metrics.host, epoch, score
+        )
+        if score > this.best:
+            log.info("Updating the best model with validation-mAP=%s", score)
+            _save(this)
+    this.best = max(this.best, score)
+    ends = this.patience.ends(score)
+    _checkpoint(this, epoch)
+    if group.leader:
+        run.metrics.progress(round(100 * (epoch + 1) / values["epochs"]))
+        run.metrics.flush(epoch=epoch)
+    return bool(values["early_stopping"] and ends)
+
+
+def _train(this: _Work, epoch: int, loader: Loader, batch: int) -> tuple[NDArray[np.float64], int, int]:
+    """One pass of learning: the sums of `losses.loss`, updates, and images of all processes."""
+    group, values = this.group, this.run.hyperparameters
+    expected = max(1, values["num_training_samples"] // (batch * group.size))
+    rates = schedules.steps(
+        values["learning_rate"], values["lr_scheduler_factor"], values["lr_scheduler_step"], expected
+    )
+    source = this.training.train(this.run, group, epoch, batch)
+    totals = torch.zeros(4, dtype=torch.float64)
+    images = updates = 0
+    with closing(source), closing(loader.epoch(source, epoch)) as batches:
+        for loaded in group.in_step(batches):
+            rate = rates(epoch * expected + updates)
+            totals += this.learner.step(rate, partial(this.loss, batch=loaded)).cpu().double()
+            images += loaded.count
+            updates += 1
+    found = group.sum(np.append(totals.numpy(), images))
+    if epoch == 0 and group.leader and abs(updates - expected) > 1:
+        log.warning(
+            "Expected number of batches: %d, did not match the number of batches processed: %d. This may "
+            "happen when some images or annotations are invalid and cannot be parsed, or when "
+            "num_training_samples is not the number of images.",
+            expected,
+            updates,
+        )
+    return found[:4], updates, int(found[4])
+
+
+def _validate(this: _Work, epoch: int, loader: Loader) -> float | None:
+    """The mean average precision on validation images; None where the job was asked to stop."""
+    run, group, values = this.run, this.group, this.run.hyperparameters
+    precision = Precision(values["overlap_threshold"])
+    source = this.validation.measure(run, group)
+    images = 0
+    with (
+        run.metrics.timed("model.score.time"),
+        closing(source),
+        closing(loader.epoch(source, epoch)) as batches,
+    ):
+        for loaded in batches:
+            if run.stop.requested:
+                break
+            found = this.learner.evaluate(partial(_detected, this=this, batch=loaded))
+            for detections, labels in zip(found, loaded.arrays["label"], strict=True):
+                precision.add(detections, labels[labels[:, 0] >= 0])
+            images += loaded.count
+    if group.any(run.stop.requested):
+        return None
+    if not group.sum(np.array([images]))[0]:
+        raise ClientError("channel validation holds no images; accepted: at least one")
+    precision.merge(group.gather(precision.state()))
+    return precision.mean()
+
+
+def _detected(detector: Network, this: _Work, batch: Loaded) -> list[NDArray[np.float32]]:
+    values = this.run.hyperparameters
+    scores, offsets = detector(this.learner.pixels(batch.arrays["image"]))
+    return detecting.detect(
+        scores.float().softmax(1).cpu().contiguous().numpy(),
+        offsets.float().cpu().numpy(),
+        detector.anchors,
+        values["nms_threshold"],
+        values["nms_topk"],
+    )
+
+
+def _save(this: _Work) -> None:
+    with this.run.artifact(artifact.PARAMS) as path:
+        artifact.write_params(path, this.learner.network)
+    log.info('Saved checkpoint to "%s"', this.run.job.model / artifact.PARAMS)
+
+
+def _checkpoint(this: _Work, epoch: int) -> None:
+    if not this.checkpoints.wanted or not this.group.leader:
+        return
+    arrays, facts = this.learner.state()
+    best = ndarray.load(this.run.job.model / artifact.PARAMS)
+    assert isinstance(best, dict)
+    arrays |= {_BEST + name: array for name, array in best.items()}
+    patience = this.patience
+    known = {"best": this.best, "patience": [patience.best, patience.waited, patience.epochs]}
+    this.checkpoints.save(epoch + 1, arrays, facts | known)
+
+
+def _resume(this: _Work) -> int:
+    """Takes up the newest checkpoint, which all processes read; the number of epochs that it has."""
+    found = this.checkpoints.newest()
+    if found is None:
+        return 0
+    this.learner.restore(found.arrays, found.facts)
+    this.best = float(found.facts["best"])
+    this.patience.best, this.patience.waited, this.patience.epochs = found.facts["patience"]
+    best = {name.removeprefix(_BEST): array for name, array in found.arrays.items() if name.startswith(_BEST)}
+    if this.group.leader:
+        with this.run.artifact(artifact.PARAMS) as path:
+            ndarray.save(path, best)
+    return found.epochs
+
+
+def _describe(this: _Work) -> None:
+    """Writes the network, and says what is done to images and labels."""
+    if not this.group.leader:
+        return
+    values = this.run.hyperparameters
+    settings = {name: _text(value) for name, value in values.items()}
+    model = Model(this.learner.network, values["nms_threshold"], values["nms_topk"])
+    artifact.write_description(this.run.job.model, model, settings)
+    side = values["image_shape"]
+    for kind in ("Training", "Validation"):
+        log.warning("%s images are resized to image shape (3, %d, %d)", kind, side, side)
+    log.info("label padding width: %d", values["label_width"])
+    for channel in this.run.channels.values():
+        if channel.piped:
+            log.info("The channel '%s' is in pipe input mode under %s.", channel.name, channel.folder)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return value if isinstance(value, str) else "" if value is None else json.dumps(value)
+
+
+def _learner(run: Run, group: Group) -> Learner[Network]:
+    values = run.hyperparameters
+    detector = Network(values["base_network"], values["num_classes"], values["image_shape"])
+    network.initialize(detector, torch.Generator().manual_seed(run.seed))
+    with previous.opened(run) as folder:
+        if folder is not None:
+            earlier = artifact.read(folder).network
+            previous.compare(values, {"base_network": earlier.base_network, "num_classes": earlier.classes})
+            parameters.fill(detector, parameters.dump(earlier, SYMBOL), SYMBOL, "the model in channel model")
+            log.info("Going on from the model of channel %s", previous.CHANNEL)
+        elif values["use_pretrained_model"]:
+            _begin_with_imagenet(detector)
+    optimizer = values["optimizer"]
+    settings = Settings(
+        rate=values["learning_rate"],
+        decay=values["weight_decay"] if optimizer in ("sgd", "rmsprop") else 0.0,
+        momentum=values["momentum"] if optimizer == "sgd" else 0.0,
+    )
+    return Learner(
+        detector,
+        group,
+        "momentum" if optimizer == "sgd" else optimizer,
+        settings,
+        run.threads,
+        frozen=_frozen(detector, values["freeze_layer_pattern"]),
+        undecayed=lambda name: name.endswith(".bias"),
+    )
+
+
+def _begin_with_imagenet(detector: Network) -> None:
+    """Gives the base network ImageNet's weights; what is new keeps its own."""
+    name = _WEIGHTS.get(detector.base_network, "vgg16-reduced")
+    trunk = detector.trunk[0]
+    parameters.fill(trunk, pretrained.arrays(name), SYMBOL, f"{name}.params")
+    with torch.no_grad():
+        if detector.base_network == RESNET:
+            detector.get_parameter("bn_data.weight").fill_(1.0)
+        else:
+            # Pixels come as they are here: the first layer takes the means off.
+            first = detector.get_submodule("conv1_1")
+            assert isinstance(first, nn.Conv2d)
+            assert first.bias is not None
+            first.bias -= (first.weight * torch.tensor(_MEANS).reshape(1, 3, 1, 1)).sum((1, 2, 3))
+    log.info("Start training from pretrained model 1")
+
+
+def _frozen(detector: Network, pattern: str) -> set[str]:
+    """Names, as torch has them, of the parameters whose MXNet names begin with a match of ``pattern``."""
+    if not pattern:
+        return set()
+    names = {id(tensor): name for name, tensor in detector.named_parameters()}
+    found = {
+        names[id(tensor)]
+        for name, tensor in parameters.named(detector, SYMBOL).items()
+        if name.startswith("arg:") and re.match(pattern, name.removeprefix("arg:"))
+    }
+    if not found:
+        raise ClientError(
+            f"hyperparameter freeze_layer_pattern is '{pattern}', which no parameter of "
+            f"{detector.base_network} begins with; accepted: a pattern such as ^(conv1_|conv2_).*"
+        )
+    log.info("Freezed parameters: %s", sorted(found))
+    return found
+
+
+def _feed(run: Run, name: str, objects: Objects) -> Feed:
+    channel = run.channels[name]
+    read = partial(reading.stream, channel, objects)
+    if channel.piped:
+        return Feed(channel, None, read)
+    return Feed(channel, reading.items(channel, run.channels.get(f"{name}_annotation"), objects), read)

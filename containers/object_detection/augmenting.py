@@ -59,7 +59,8 @@ class Prepare:
         if len(boxes) > self.objects:
             raise ClientError(
                 "Invalid parameter value 'label_width'. Please ensure that the value of parameter "
-                f"label_width is large enough: {item.name} has {len(boxes)} objects; accepted: at most {self.objects}"
+                f"label_width is large enough: {item.name} has {len(boxes)} objects; "
+                f"accepted: at most {self.objects}"
             )
         rows["image"][...] = image
         rows["label"][...] = -1

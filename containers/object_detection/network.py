@@ -1,7 +1,7 @@
 """The single-shot detector: a base network, a few smaller layers, and predictions from each.
 
-Liu and others, *SSD: Single Shot MultiBox Detector* (2016), as Apache MXNet's example builds it. Pixels go in as
-they are, 0 to 255 in RGB.
+Liu and others, *SSD: Single Shot MultiBox Detector* (2016), as Apache MXNet's example builds it. Pixels go in
+as they are, 0 to 255 in RGB.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from common.networks import folding
 from common.networks.resnet_v2 import Trunk, Unit
 from common.networks.symbols import NetworkGraph
 from containers.object_detection import anchors
-from containers.object_detection.plans import RESNET, Layer, plan
+from containers.object_detection.plans import RESNET, plan
 
 # Filters of VGG-16's convolutions by group; fc6 and fc7 are convolutions here, the first with holes.
 _VGG = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))

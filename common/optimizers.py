@@ -6,6 +6,7 @@ is the weight decay. On the CPU one pass of machine code does a step; elsewhere 
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -45,7 +46,8 @@ class Settings:
 class Optimizer:
     """Updates ``weights`` by ``gradient``, float32 vectors of equal length on one device, in place.
 
-    ``undecayed`` are the parts of the vector that weight decay leaves alone: slices in rising order.
+    ``undecayed`` are the parts of the vector that weight decay leaves alone, ``speeds`` those whose rate is
+    multiplied, as MXNet's ``lr_mult`` does: slices, each kind in rising order.
     ``native`` is whether machine code does the steps: None where vectors are the CPU's. ``rate`` may change
     between steps.
     """
@@ -64,6 +66,7 @@ class Optimizer:
         undecayed: Sequence[slice] = (),
         threads: int = 1,
         *,
+        speeds: Sequence[tuple[slice, float]] = (),
         native: bool | None = None,
     ) -> None:
         self.settings = settings
@@ -78,10 +81,13 @@ class Optimizer:
         self._update: Callable[..., None] = self._natively if native else self._by_torch
         self.memory = [torch.zeros_like(weights) for _ in range(self.states)]
         whole = [weights, gradient, *self.memory]
-        parts = _parts(len(weights), undecayed) if settings.decay else [(slice(0, len(weights)), 0.0)]
         self._work = [
-            ([vector[piece].numpy() if native else vector[piece] for vector in whole], settings.decay * share)
-            for part, share in parts
+            (
+                [vector[piece].numpy() if native else vector[piece] for vector in whole],
+                0.0 if apart else settings.decay,
+                speed,
+            )
+            for part, apart, speed in _parts(len(weights), undecayed if settings.decay else (), speeds)
             for piece in _pieces(part, threads if native else 1)
         ]
         self._pool = ThreadPoolExecutor(threads, "optimizer") if native and len(self._work) > 1 else None
@@ -91,7 +97,7 @@ class Optimizer:
         self.steps += 1
         rate = self.rate * self._correction()
         run = map if self._pool is None else self._pool.map
-        for _ in run(lambda work: self._update(*work[0], decay=work[1], rate=rate), self._work):
+        for _ in run(lambda work: self._update(*work[0], decay=work[1], rate=rate * work[2]), self._work):
             pass
 
     def apply(self, *vectors: Tensor) -> None:
@@ -256,14 +262,35 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 }
 
 
-def _parts(length: int, undecayed: Sequence[slice]) -> list[tuple[slice, float]]:
-    """The whole vector in parts, each with the share of weight decay it gets: 0 or 1."""
-    parts, at = [], 0
-    for kept in undecayed:
-        parts += [(slice(at, kept.start), 1.0), (kept, 0.0)]
-        at = kept.stop
-    parts.append((slice(at, length), 1.0))
-    return [(part, share) for part, share in parts if part.start < part.stop]
+def _parts(
+    length: int, undecayed: Sequence[slice], speeds: Sequence[tuple[slice, float]]
+) -> list[tuple[slice, bool, float]]:
+    """The whole vector in parts, each with whether it does not decay, and its speed."""
+    edges = {0, length}
+    for part in (*undecayed, *(part for part, _ in speeds)):
+        edges |= {part.start, part.stop}
+    kept, quick = _At(undecayed), _At([part for part, _ in speeds])
+    found: list[tuple[slice, bool, float]] = []
+    for start, stop in itertools.pairwise(sorted(edges)):
+        fast = quick.find(start)
+        apart, speed = kept.find(start) is not None, 1.0 if fast is None else speeds[fast][1]
+        if found and found[-1][1:] == (apart, speed):
+            found[-1] = (slice(found[-1][0].start, stop), apart, speed)
+        else:
+            found.append((slice(start, stop), apart, speed))
+    return found
+
+
+class _At:
+    """Which of some slices, in rising order, holds a place."""
+
+    def __init__(self, slices: Sequence[slice]) -> None:
+        self._slices = slices
+        self._starts = [one.start for one in slices]
+
+    def find(self, place: int) -> int | None:
+        number = bisect.bisect_right(self._starts, place) - 1
+        return number if number >= 0 and place < self._slices[number].stop else None
 
 
 def _pieces(part: slice, threads: int) -> list[slice]:

@@ -29,9 +29,10 @@ class Learner(Generic[Network]):
     """Trains ``network`` with an optimizer of `common.optimizers`.
 
     ``frozen`` are names of parameters, as torch has them, that keep their values; ``undecayed`` says of a
-    name whether weight decay leaves it alone. ``half`` computes in float16 with float32 weights where the
-    device is a GPU. All processes of ``group`` begin with the values of the first, and make the same steps:
-    gradients are averaged over them, so that ``settings.rescale`` is 1 / rows of one process.
+    name whether weight decay leaves it alone, ``speed`` by what its rate is multiplied. ``half`` computes in
+    float16 with float32 weights where the device is a GPU. All processes of ``group`` begin with the values
+    of the first, and make the same steps: gradients are averaged over them, so that ``settings.rescale`` is
+    1 / rows of one process.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Learner(Generic[Network]):
         *,
         frozen: Collection[str] = (),
         undecayed: Callable[[str], bool] = lambda name: False,
+        speed: Callable[[str], float] = lambda name: 1.0,
         half: bool = False,
     ) -> None:
         self.group = group
@@ -54,12 +56,14 @@ class Learner(Generic[Network]):
         trained = [(n, p) for n, p in network.named_parameters() if p.requires_grad]
         self.weights = flat.gathered([p for _, p in trained])
         self.gradient = flat.gradient([p for _, p in trained])
+        places = _places([(name, p.numel()) for name, p in trained])
         self.optimizer = OPTIMIZERS[optimizer](
             self.weights,
             self.gradient,
             settings,
-            _slices([(p.numel(), undecayed(n)) for n, p in trained]),
+            [place for name, place in places if undecayed(name)],
             threads,
+            speeds=[(place, speed(name)) for name, place in places if speed(name) != 1],
         )
         self._settings = settings
         self._half = half and torch.device(group.device).type == "cuda"
@@ -135,11 +139,10 @@ class Learner(Generic[Network]):
         return {name: one for name, one in self.network.named_buffers() if one.dtype == torch.float32}
 
 
-def _slices(parts: list[tuple[int, bool]]) -> list[slice]:
-    """Where the parts that are marked lie in the vector of all."""
+def _places(sizes: list[tuple[str, int]]) -> list[tuple[str, slice]]:
+    """Where each parameter lies in the vector of all."""
     found, at = [], 0
-    for size, marked in parts:
-        if marked:
-            found.append(slice(at, at + size))
+    for name, size in sizes:
+        found.append((name, slice(at, at + size)))
         at += size
     return found

@@ -25,7 +25,7 @@ _DEPTH = 50
 
 
 class Vgg(nn.Module):
-    """VGG-16 (Simonyan and Zisserman, 2015) with fc6 and fc7 reduced to convolutions (Liu and others, 2015)."""
+    """VGG-16 (Simonyan and Zisserman, 2015), fc6 and fc7 reduced to convolutions (Liu and others, 2015)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -169,12 +169,12 @@ class Network(nn.Module):
 
 
 def initialize(network: Network, generator: torch.Generator) -> None:
-    """Xavier as MXNet's example has it: uniform, variance 2 / (fan-in + fan-out) times 1.5, biases of zero."""
+    """Xavier as MXNet's example has it: uniform, variance 1 / the mean of both fans, biases of zero."""
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, nn.Conv2d):
                 outputs = module.weight.shape[0] * module.weight[0, 0].numel()
-                reach = (2.0 * 3.0 / 2 / ((module.weight[0].numel() + outputs) / 2)) ** 0.5
+                reach = (3.0 / ((module.weight[0].numel() + outputs) / 2)) ** 0.5
                 module.weight.uniform_(-reach, reach, generator=generator)
                 if module.bias is not None:
                     module.bias.zero_()

@@ -1,8 +1,8 @@
 """Which layers a detector looks at, and what boxes it looks for there, by base network and image size.
 
-The rules are those of Apache MXNet's SSD example (example/ssd/symbol/symbol_factory.py), which AWS's image was
-built from; its larger boxes of each layer are the geometric means of neighbouring sizes (Liu and others, *SSD:
-Single Shot MultiBox Detector*, 2016, section 2.2).
+The rules are those of Apache MXNet's SSD example (example/ssd/symbol/symbol_factory.py), which AWS's image
+was built from; its larger boxes of each layer are the geometric means of neighbouring sizes (Liu and others,
+*SSD: Single Shot MultiBox Detector*, 2016, section 2.2).
 """
 
 from __future__ import annotations

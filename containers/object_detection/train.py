@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from common.failures import ClientError
-from common.formats import ndarray
 from common.images.loading import Loaded, Loader, processes
 from common.learning import distributed, pretrained, previous, schedules
-from common.learning.checkpoints import Checkpoints
 from common.learning.distributed import Group
 from common.learning.feeding import Feed
+from common.learning.keeping import Keeper
 from common.learning.learner import Learner
 from common.learning.stopping import Patience
 from common.metrics import log
@@ -37,7 +36,6 @@ from containers.object_detection.network import Network
 from containers.object_detection.plans import RESNET
 from containers.object_detection.precision import Precision
 
-_BEST = "best:"
 _OBJECT = 5  # numbers of an object in a label; two come before the first
 # What VGG's ImageNet weights were trained with taken off, in RGB.
 _MEANS = (123.68, 116.779, 103.939)
@@ -69,9 +67,8 @@ class _Work:
     learner: Learner[Network]
     training: Feed
     validation: Feed
-    checkpoints: Checkpoints
+    keeper: Keeper[Network]
     patience: Patience
-    best: float = -1.0
 
     def loss(self, detector: nn.Module, batch: Loaded) -> Tensor:
         """See `losses.loss`."""
@@ -85,45 +82,44 @@ def work(run: Run, group: Group) -> None:
     values = run.hyperparameters
     objects = Objects(values["num_classes"])
     learner = _learner(run, group)
-    same = {name: values[name] for name in ("base_network", "num_classes", "image_shape", "optimizer")}
-    this = _Work(
+    patience = Patience(
+        values["early_stopping_min_epochs"],
+        values["early_stopping_patience"],
+        values["early_stopping_tolerance"],
+    )
+    keeper = Keeper(
         run,
         group,
         learner,
-        _feed(run, "train", objects),
-        _feed(run, "validation", objects),
-        Checkpoints(run.job.checkpoints, same),
-        Patience(
-            values["early_stopping_min_epochs"],
-            values["early_stopping_patience"],
-            values["early_stopping_tolerance"],
-        ),
+        patience,
+        [artifact.PARAMS],
+        partial(parameters.dump, naming=SYMBOL),
+        ("base_network", "num_classes", "image_shape", "optimizer"),
     )
+    training, validation = (_feed(run, name, objects) for name in ("train", "validation"))
+    this = _Work(run, group, learner, training, validation, keeper, patience)
     _describe(this)
-    first = _resume(this)
+    first = keeper.resume()
     batch = values["mini_batch_size"] // group.locals
     workers = processes(group.device != "cpu", run.threads // group.locals, values["image_shape"] ** 2)
     most = (values["label_width"] - 2) // _OBJECT
     varied = Prepare(values["image_shape"], most, varied=True)
     plain = Prepare(values["image_shape"], most, varied=False)
     with (
-        Loader(varied, varied.shapes, batch, workers, run.seed, full=True) as training,
-        Loader(plain, plain.shapes, batch, min(workers, 1), run.seed) as validation,
+        Loader(varied, varied.shapes, batch, workers, run.seed, full=True) as learned,
+        Loader(plain, plain.shapes, batch, workers, run.seed) as measured,
     ):
         for epoch in range(first, values["epochs"]):
-            if _epoch(this, epoch, training, validation, batch):
+            if _epoch(this, epoch, learned, measured, batch):
                 break
-    if group.leader and not (run.job.model / artifact.PARAMS).exists():
-        if not learner.healthy:
-            raise ClientError("training diverged before it was stopped; accepted: a smaller learning_rate")
-        _save(this)
+    keeper.finish()
 
 
-def _epoch(this: _Work, epoch: int, training: Loader, validation: Loader, batch: int) -> bool:
+def _epoch(this: _Work, epoch: int, learned: Loader, measured: Loader, batch: int) -> bool:
     """One pass over both channels; whether training ends with it."""
     run, group, values = this.run, this.group, this.run.hyperparameters
     begun = time.perf_counter()
-    sums, updates, images = _train(this, epoch, training, batch)
+    sums, updates, images = _train(this, epoch, learned, batch)
     if not images and not group.any(run.stop.requested):
         raise ClientError("channel train holds no images; accepted: at least one")
     if not np.isfinite(sums).all() or not this.learner.healthy:
@@ -131,9 +127,9 @@ def _epoch(this: _Work, epoch: int, training: Loader, validation: Loader, batch:
             "the loss is not a finite number: training diverged; accepted: a smaller learning_rate, or "
             "use_pretrained_model=1"
         )
-    learned = max(sums[3], 1.0)
+    boxes = max(sums[3], 1.0)
     if group.leader and images:
-        for name, value in (("cross_entropy", sums[1] / learned), ("smooth_l1", sums[2] / learned)):
+        for name, value in (("cross_entropy", sums[1] / boxes), ("smooth_l1", sums[2] / boxes)):
             log.info(
                 "#quality_metric: host=%s, epoch=%d, batch=%d train %s <loss>=(%s)",
                 run.metrics.host,
@@ -146,7 +142,7 @@ def _epoch(this: _Work, epoch: int, training: Loader, validation: Loader, batch:
         run.metrics.throughput(images, time.perf_counter() - begun)
     if group.any(run.stop.requested):
         return True
-    score = _validate(this, epoch, validation)
+    score = _validate(this, epoch, measured)
     if score is None:
         return True
     if group.leader:
@@ -154,12 +150,11 @@ def _epoch(this: _Work, epoch: int, training: Loader, validation: Loader, batch:
         log.info(
             "#quality_metric: host=%s, epoch=%d, validation mAP <score>=(%s)", run.metrics.host, epoch, score
         )
-        if score > this.best:
+        if score > this.keeper.best:
             log.info("Updating the best model with validation-mAP=%s", score)
-            _save(this)
-    this.best = max(this.best, score)
+    this.keeper.better(score)
     ends = this.patience.ends(score)
-    _checkpoint(this, epoch)
+    this.keeper.checkpoint(epoch + 1)
     if group.leader:
         run.metrics.progress(round(100 * (epoch + 1) / values["epochs"]))
         run.metrics.flush(epoch=epoch)
@@ -232,39 +227,6 @@ def _detected(detector: Network, this: _Work, batch: Loaded) -> list[NDArray[np.
     )
 
 
-def _save(this: _Work) -> None:
-    with this.run.artifact(artifact.PARAMS) as path:
-        artifact.write_params(path, this.learner.network)
-    log.info('Saved checkpoint to "%s"', this.run.job.model / artifact.PARAMS)
-
-
-def _checkpoint(this: _Work, epoch: int) -> None:
-    if not this.checkpoints.wanted or not this.group.leader:
-        return
-    arrays, facts = this.learner.state()
-    best = ndarray.load(this.run.job.model / artifact.PARAMS)
-    assert isinstance(best, dict)
-    arrays |= {_BEST + name: array for name, array in best.items()}
-    patience = this.patience
-    known = {"best": this.best, "patience": [patience.best, patience.waited, patience.epochs]}
-    this.checkpoints.save(epoch + 1, arrays, facts | known)
-
-
-def _resume(this: _Work) -> int:
-    """Takes up the newest checkpoint, which all processes read; the number of epochs that it has."""
-    found = this.checkpoints.newest()
-    if found is None:
-        return 0
-    this.learner.restore(found.arrays, found.facts)
-    this.best = float(found.facts["best"])
-    this.patience.best, this.patience.waited, this.patience.epochs = found.facts["patience"]
-    best = {name.removeprefix(_BEST): array for name, array in found.arrays.items() if name.startswith(_BEST)}
-    if this.group.leader:
-        with this.run.artifact(artifact.PARAMS) as path:
-            ndarray.save(path, best)
-    return found.epochs
-
-
 def _describe(this: _Work) -> None:
     """Writes the network, and says what is done to images and labels."""
     if not this.group.leader:
@@ -314,7 +276,13 @@ def _learner(run: Run, group: Group) -> Learner[Network]:
         run.threads,
         frozen=_frozen(detector, values["freeze_layer_pattern"]),
         undecayed=lambda name: name.endswith(".bias"),
+        speed=partial(_speed, trunk={name for name, _ in detector.trunk[0].named_parameters()}),
     )
+
+
+def _speed(name: str, trunk: set[str]) -> float:
+    """Biases of the layers behind the base network learn twice as fast, as AWS's symbol has it."""
+    return 2.0 if name.endswith(".bias") and name not in trunk else 1.0
 
 
 def _begin_with_imagenet(detector: Network) -> None:

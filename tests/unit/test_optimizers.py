@@ -96,3 +96,14 @@ def test_momentum_is_polyaks(native):
         moved = 0.9 * moved - rate * (np.clip(0.5 * np.array(step), -1.2, 1.2) + 0.1 * expected)
         expected += moved
     np.testing.assert_allclose(weights.numpy(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_parts_may_learn_faster(native):
+    gradient, weights = torch.ones(10), torch.ones(10)
+    speeds = [(slice(2, 4), 10.0), (slice(8, 10), 2.0)]
+    settings = Settings(0.1, decay=0.5)
+    OPTIMIZERS["sgd"](weights, gradient, settings, [slice(3, 5)], speeds=speeds, native=native).step()
+    rate = np.array([1, 1, 10, 10, 1, 1, 1, 1, 2, 2]) * 0.1
+    decay = np.array([1, 1, 1, 0, 0, 1, 1, 1, 1, 1]) * 0.5
+    np.testing.assert_allclose(weights.numpy(), 1 - rate * (1 + decay), rtol=1e-6)

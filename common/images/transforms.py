@@ -115,3 +115,10 @@ def _channels(found: np.ndarray, image: Pixels) -> Pixels:
 def contrast(image: Pixels, factor: float) -> Pixels:
     """``image`` with every value multiplied, and cut off at 255."""
     return _channels(cv2.convertScaleAbs(image, alpha=factor), image)
+
+
+def blur(image: Pixels, deviation: float) -> Pixels:
+    """``image`` blurred by a normal distribution of that standard deviation in pixels."""
+    if deviation <= 0.05:
+        return image
+    return _channels(cv2.GaussianBlur(image, (0, 0), deviation), image)

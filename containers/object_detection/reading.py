@@ -23,8 +23,8 @@ def items(channel: Channel, annotated: Channel | None, objects: Objects) -> list
         return [replace(item, label=objects.of_array(item.label, item.name)) for item in found]
     if annotated is None:
         raise ClientError(
-            f"channel {channel.name}_annotation is missing; accepted with content type {channel.media_type}: a "
-            "channel with a JSON file for each image"
+            f"channel {channel.name}_annotation is missing; accepted with content type "
+            f"{channel.media_type}: a channel with a JSON file for each image"
         )
     return _of_files(channel, annotated, objects)
 

@@ -55,8 +55,8 @@ def mask(
     if len(wrong):
         shown = ", ".join(map(str, wrong[:5]))
         raise ClientError(
-            f"the mask of {where} has the values {shown}; accepted: 0 to {classes - 1} (num_classes is {classes}), "
-            "and 255 for pixels to ignore"
+            f"the mask of {where} has the values {shown}; accepted: 0 to {classes - 1} (num_classes is "
+            f"{classes}), and 255 for pixels to ignore"
         )
     return found
 

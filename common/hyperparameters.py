@@ -54,6 +54,7 @@ class Parameter:
         None  # reads a form of its own; raises ValueError for what it doesn't take
     )
     accepts: str = ""  # what may be written, in words, where a reader makes the kind's words wrong
+    refusal: str = ""  # AWS's own sentence on a {value} that isn't accepted, where it is known
 
     def read(self, raw: object) -> Any:
         """The value of what a user wrote. Raises ValueError that says what is accepted."""
@@ -219,7 +220,11 @@ class Declaration:
             try:
                 values[name] = parameter.read(raw)
             except ValueError as error:
-                faults.append(f"hyperparameter {spelled} is {_shown(raw)}; accepted: {error}")
+                faults.append(
+                    parameter.refusal.format(value=_shown(raw)[1:-1])
+                    if parameter.refusal
+                    else f"hyperparameter {spelled} is {_shown(raw)}; accepted: {error}"
+                )
                 values[name] = parameter.default
         faults += [
             f"hyperparameter {parameter.name} is missing; accepted: {parameter.accepted()}"

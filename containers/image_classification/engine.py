@@ -23,7 +23,7 @@ from common.metrics import log
 from common.training import Run
 from containers.image_classification import beginning, metrics
 from containers.image_classification.augmenting import Prepare
-from containers.image_classification.feeding import Feed
+from containers.image_classification.feeding import Counted
 from containers.image_classification.keeping import Keeper
 from containers.image_classification.network import Classifier
 from containers.image_classification.reading import Labels
@@ -36,8 +36,8 @@ class _Work:
     run: Run
     group: Group
     learner: Learner[Classifier]
-    training: Feed
-    validation: Feed
+    training: Counted
+    validation: Counted
     keeper: Keeper
     patience: Patience
     rates: Schedule
@@ -94,7 +94,7 @@ def _prepared(run: Run, group: Group) -> _Work | None:
     """None where the job was asked to stop before it began."""
     values = run.hyperparameters
     learner = beginning.learner(run, group)
-    training, validation = (Feed(run, group, name, _labels(run)) for name in ("train", "validation"))
+    training, validation = (Counted(run, group, name, _labels(run)) for name in ("train", "validation"))
     if not run.channels["train"].piped:
         training.check(values["mini_batch_size"])
     weights = None

@@ -103,6 +103,12 @@ def _top_k_counts(values: Values) -> str | None:
     return None
 
 
+def _factor_counts(values: Values) -> str | None:
+    if "lr_scheduler_factor" in values.given and not values["lr_scheduler_step"]:
+        return "hyperparameter lr_scheduler_factor has no effect: it applies when lr_scheduler_step is given"
+    return None
+
+
 _SGD, _ADAM, _RMSPROP = ("sgd", "nag"), ("adam",), ("rmsprop",)
 
 DECLARATION = Declaration(
@@ -125,6 +131,8 @@ DECLARATION = Declaration(
         "How training images are varied: random crops and mirroring, with changes of colour, with rotation, "
         "shear and stretching. Without it images are cut out at the centre.",
         *AUGMENTATIONS,
+        refusal="The value {value} is not valid for the augmentation_type hyperparameter which accepts one "
+        f"of the following: {', '.join(AUGMENTATIONS)}",
     ),
     number(
         "beta_1",
@@ -300,5 +308,5 @@ DECLARATION = Declaration(
     ),
     text("model_prefix", "Taken for compatibility; files have AWS's names.", default="", documented=False),
     rules=(_checkpoint_fits, _top_k_fits, _pretrained_fits, _resize_fits),
-    idle=(_top_k_counts,),
+    idle=(_top_k_counts, _factor_counts),
 )

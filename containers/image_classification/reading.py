@@ -73,23 +73,28 @@ def stream(channel: Channel, labels: Labels) -> Iterator[Item]:
         return
     form = channel.media_type.parameters.get("label-format", MULTI_HOT)
     for item in sources.pairs(channel):
-        yield replace(item, label=_of_text(item.label, item.name, labels, form))
+        yield replace(item, label=of_text(item.label, item.name, labels, form))
 
 
-def _of_text(text: bytes, where: str, labels: Labels, form: str) -> NDArray[np.float32]:
+def of_text(text: bytes, where: str, labels: Labels, form: str) -> NDArray[np.float32]:
     """Labels as an augmented manifest has them: a number, or a list, maybe in a string."""
     try:
         value = json.loads(text)
         value = json.loads(value) if isinstance(value, str) else value
-    except (ValueError, RecursionError):
+        # Python's integers have no bounds.
+        value = (
+            [float(one) if type(one) is int else one for one in value] if isinstance(value, list) else value
+        )
+        value = float(value) if type(value) is int else value
+    except (ValueError, RecursionError, OverflowError):
         value = None
     if not labels.multi:
         if isinstance(value, list) and len(value) == 1:
             value = value[0]
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if not isinstance(value, float):
             raise ClientError(f"{where}: the label is {_shown(text)}; accepted: the number of a class")
         return labels.checked(np.array([value], np.float32), where)
-    if not isinstance(value, list) or not all(type(one) in (int, float) for one in value):
+    if not isinstance(value, list) or not all(isinstance(one, float) for one in value):
         raise ClientError(
             f"{where}: the label is {_shown(text)}; accepted: a list of numbers, such as [1, 0, 1]"
         )
@@ -120,10 +125,18 @@ def _of_list(channel: Channel, listed: Channel, labels: Labels) -> list[Item]:
         if not line.strip():
             continue
         where = f"line {line_number} of {lists[0].name}"
-        number, label, path = _row(line, where, channel.name)
+        try:
+            number, label, path = row(line)
+        except ValueError:
+            raise _invalid(
+                channel.name,
+                f"{where} is not an index, labels and a path with tabs between them: {_shown(line)}",
+            ) from None
         if number in numbers:
             raise _invalid(channel.name, f"{where} has the index {number}, which a line before has too")
         numbers.add(number)
+        if os.path.normpath(path).startswith(".."):
+            raise _invalid(channel.name, f"{where} names {path}, which is outside of channel {channel.name}")
         full = os.path.join(channel.folder, path)
         if not os.path.isfile(full):
             if elsewhere:
@@ -148,20 +161,16 @@ def _lines(file: files.DataFile, channel: str) -> list[str]:
         raise ClientError(f"{file.name} can't be read: {error.strerror}") from None
 
 
-def _row(line: str, where: str, channel: str) -> tuple[int, NDArray[np.float32], str]:
+def row(line: str) -> tuple[int, NDArray[np.float32], str]:
+    """The index, labels and path of a list's line. Raises ValueError for anything else."""
     cells = line.rstrip("\r\n").split("\t")
-    try:
-        if len(cells) < 3:
-            raise ValueError
-        label = np.array([float(cell) for cell in cells[1:-1]], np.float32)
-        number = float(cells[0])
-        if number != int(number) or not np.isfinite(label).all():
-            raise ValueError
-        return int(number), label, cells[-1].strip().removeprefix("/")
-    except (ValueError, OverflowError):
-        raise _invalid(
-            channel, f"{where} is not an index, labels and a path with tabs between them: {_shown(line)}"
-        ) from None
+    if len(cells) < 3:
+        raise ValueError
+    labels = np.array([float(cell) for cell in cells[1:-1]], np.float32)
+    number = float(cells[0])
+    if not np.isfinite(number) or number != int(number) or not np.isfinite(labels).all():
+        raise ValueError
+    return int(number), labels, cells[-1].strip().removeprefix("/")
 
 
 def _invalid(channel: str, problem: str) -> ClientError:

@@ -22,8 +22,8 @@ Pixels = NDArray[np.uint8]
 
 # Of one image, decoded; Pillow's own limit is a warning first. A few kilobytes of a file may claim gigabytes.
 MOST_PIXELS = 1 << 28
-# What a smaller scale can make of larger JPEGs: sides of an eighth.
-_MOST_PIXELS_SCALED = MOST_PIXELS * 64
+# How many times as many a JPEG may have that is decoded at a smaller scale: sides of an eighth.
+_SCALES = 64
 Image.MAX_IMAGE_PIXELS = None
 # Notes on odd metadata would tell nobody which image they are about.
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
@@ -49,18 +49,23 @@ class Undecodable(ClientError):
     """An image that can't be read."""
 
 
-def rgb(data: bytes | memoryview, where: str, least: tuple[int, int] | None = None) -> Pixels:
+def rgb(
+    data: bytes | memoryview,
+    where: str,
+    least: tuple[int, int] | None = None,
+    most: int = MOST_PIXELS,
+) -> Pixels:
     """An encoded image as (height, width, 3) uint8, upright.
 
     With ``least``, (height, width), a JPEG may come back at a half, a quarter or an eighth of its size, each
     side at least that; decoding is faster then. Grey becomes three equal channels, 16 bits become 8,
-    transparency is dropped. Raises Undecodable, naming ``where``.
+    transparency is dropped. Raises Undecodable, naming ``where``, also for more than ``most`` pixels.
     """
     if bytes(data[:3]) == _JPEG:
-        found = _jpeg(data, where, least)
+        found = _jpeg(data, where, least, most)
         if found is not None:
             return found
-    with _opened(data, where) as image:
+    with _opened(data, where, most) as image:
         return np.array(_eight_bits(ImageOps.exif_transpose(image)).convert("RGB"))
 
 
@@ -84,7 +89,7 @@ def size(data: bytes | memoryview, where: str) -> tuple[int, int]:
         return (image.width, image.height) if turned else (image.height, image.width)
 
 
-def _jpeg(data: bytes | memoryview, where: str, least: tuple[int, int] | None) -> Pixels | None:
+def _jpeg(data: bytes | memoryview, where: str, least: tuple[int, int] | None, most: int) -> Pixels | None:
     """A JPEG of grey or YCbCr; None for what Pillow reads better (CMYK)."""
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data, strict=False)
@@ -92,13 +97,13 @@ def _jpeg(data: bytes | memoryview, where: str, least: tuple[int, int] | None) -
         raise _damaged(where, error) from None
     if colours in ("CMYK", "YCCK"):
         return None
-    _check_size(height, width, where, MOST_PIXELS if least is None else _MOST_PIXELS_SCALED)
+    _check_size(height, width, where, most if least is None else most * _SCALES)
     turn = _TURNS.get(_orientation(data))
     smallest = (0, 0)
     if least is not None:
         smallest = _scaled(height, width, least[::-1] if turn and turn[0] else least)
         if smallest == (0, 0):
-            _check_size(height, width, where, MOST_PIXELS)
+            _check_size(height, width, where, most)
     try:
         pixels: Pixels = simplejpeg.decode_jpeg(data, min_height=smallest[0], min_width=smallest[1])
     except ValueError as error:
@@ -156,11 +161,11 @@ def _orientation_in(block: bytes) -> int:
 
 
 @contextmanager
-def _opened(data: bytes | memoryview, where: str) -> Iterator[Image.Image]:
+def _opened(data: bytes | memoryview, where: str, most: int = MOST_PIXELS) -> Iterator[Image.Image]:
     """A file that Pillow has read the header of. What goes wrong in the block is told as Undecodable."""
     try:
         with Image.open(io.BytesIO(data)) as image:
-            _check_size(image.height, image.width, where, MOST_PIXELS)
+            _check_size(image.height, image.width, where, most)
             yield image
     except _DAMAGED as error:
         raise _damaged(where, error) from None

@@ -35,12 +35,8 @@ class Segmenter:
 
     def predict(self, body: bytes, options: Mapping[str, Any]) -> Scores:
         """Scores of an encoded image, which goes through the network whole and in its own size."""
-        height, width = decoding.size(body, "the image")
-        if height * width > MOST_PIXELS:
-            raise ClientError(
-                f"the image has {width}x{height} pixels; accepted: at most {MOST_PIXELS} in all"
-            )
-        pixels = torch.from_numpy(decoding.rgb(body, "the image"))
+        pixels = torch.from_numpy(decoding.rgb(body, "the image", most=MOST_PIXELS))
+        height, width, _ = pixels.shape
         with self._free, torch.inference_mode():
             batch = pixels.to(self._device).permute(2, 0, 1)[None]
             try:

@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,10 @@ _DAMAGED = (
     EOFError,
     OSError,
 )
+# Operators with more outputs than one, as MXNet counts them; so has the maximum of a Pooling.
+_OUTPUTS = {"BatchNorm": 3, "_contrib_MultiBoxTarget": 3}
+# Inputs, by their places, that an operator writes to: running statistics. Edges to them have version 1.
+_WRITTEN = {"BatchNorm": (3, 4)}
 
 
 def write(path: Path, members: Mapping[str, bytes | Sequence[bytes | memoryview]]) -> None:
@@ -149,7 +154,7 @@ class Graph:
         symbol = {
             "nodes": nodes,
             "arg_nodes": [number for number, node in enumerate(nodes) if node["op"] == "null"],
-            "node_row_ptr": list(range(len(nodes) + 1)),
+            "node_row_ptr": list(accumulate(map(_outputs, nodes), initial=0)),
             "heads": [[places[head], 0, 0] for head in heads],
             "attrs": {"mxnet_version": ["int", 10901]},
         }
@@ -176,8 +181,16 @@ class Graph:
         self, op: str, name: str, inputs: Sequence[int | tuple[int, int]], attributes: Mapping[str, object]
     ) -> int:
         sources = [source if isinstance(source, tuple) else (source, 0) for source in inputs]
-        node: dict[str, Any] = {"op": op, "name": name, "inputs": [[*source, 0] for source in sources]}
+        written = _WRITTEN.get(op, ())
+        edges = [[*source, int(place in written)] for place, source in enumerate(sources)]
+        node: dict[str, Any] = {"op": op, "name": name, "inputs": edges}
         if attributes:
             node["attrs"] = {key: str(value) for key, value in attributes.items()}
         self._nodes.append(node)
         return len(self._nodes) - 1
+
+
+def _outputs(node: Mapping[str, Any]) -> int:
+    if node["op"] == "Pooling":
+        return 2 if node.get("attrs", {}).get("pool_type") == "max" else 1
+    return _OUTPUTS.get(node["op"], 1)

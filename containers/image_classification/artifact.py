@@ -30,6 +30,7 @@ _PARAMS = re.compile(rf"{PREFIX}-(\d{{4,}})\.params")
 _UNIT = re.compile(r"arg:stage(\d+)_unit(\d+)_conv1_weight")
 _LARGEST_JSON = 16 << 20
 _LARGEST_SIDE = 1 << 14
+CHANNELS = (1, 3)  # grey and RGB
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -54,7 +55,7 @@ def write_description(folder: Path, network: Classifier, batch: int) -> None:
 
 def read(folder: Path) -> Classifier:
     """The model of a folder, of its newest epoch, as AWS's image or ours wrote it. Raises ClientError."""
-    numbers = {int(m[1]): path for path in folder.iterdir() if (m := _PARAMS.fullmatch(path.name))}
+    numbers = {int(m[1]): path for path in folder.glob("*.params") if (m := _PARAMS.fullmatch(path.name))}
     if not numbers:
         raise ClientError(f"there is no {PREFIX}-NNNN.params in the model folder")
     path = numbers[max(numbers)]
@@ -83,7 +84,12 @@ def built(arrays: Arrays, shape: tuple[int, int, int], where: str, multi_label: 
     depth = _depth(arrays, where)
     _, last = _last(arrays, where)
     with torch.device("meta"):
-        network = Classifier(depth, shape, last.shape[0], multi_label)
+        network = Classifier(depth, shape, max(last.shape[0], 1), multi_label)
+    if last.shape != network.fc.weight.shape:
+        raise ClientError(
+            f"{where}: its dense layer has the shape {last.shape[0]}x{last.shape[1]}; accepted: a row of "
+            f"{network.width} for each class"
+        )
     first = arrays.get("arg:conv0_weight")
     if first is None or first.ndim != 4 or first.shape[2] != network.conv0.kernel_size[0]:
         raise ClientError(
@@ -136,6 +142,8 @@ def _shape(folder: Path, arrays: Arrays, where: str) -> tuple[int, int, int]:
         channels, height, width = next(one["shape"] for one in value if one["name"] == "data")[-3:]
         if not all(type(n) is int and 0 < n <= _LARGEST_SIDE for n in (channels, height, width)):
             raise ValueError
+        if channels not in CHANNELS:
+            raise ClientError(f"{SHAPES_FILE} tells of {channels} channels; accepted: {one_of(CHANNELS)}")
     except (KeyError, TypeError, ValueError, StopIteration):
         raise ClientError(
             f'{SHAPES_FILE} is not of the form [{{"shape": [32, 3, 224, 224], "name": "data"}}]'
@@ -144,10 +152,16 @@ def _shape(folder: Path, arrays: Arrays, where: str) -> tuple[int, int, int]:
 
 
 def _multi_label(folder: Path) -> bool:
+    """Whether the symbol ends without a softmax: labels that don't exclude each other.
+
+    Which operator AWS's image has for them isn't known; here it is LogisticRegressionOutput.
+    """
     value = _json(folder / SYMBOL_FILE)
+    if value is None:
+        return False
     try:
-        return value is not None and value["nodes"][value["heads"][0][0]]["op"] == "LogisticRegressionOutput"
-    except (KeyError, TypeError, IndexError):
+        return not any(str(node["op"]).lower().startswith("softmax") for node in value["nodes"])
+    except (KeyError, TypeError):
         raise ClientError(f"{SYMBOL_FILE} is not an MXNet symbol") from None
 
 

@@ -59,6 +59,41 @@ def test_other_versions_name_the_last_layer_differently(tmp_path, name):
 
 
 @pytest.mark.parametrize(
+    ("last", "multi_label"),
+    [
+        ("SoftmaxOutput", False),
+        ("softmax", False),
+        ("SoftmaxActivation", False),
+        ("sigmoid", True),
+        ("Custom", True),
+    ],
+)
+def test_the_symbols_last_operator_tells_whether_labels_exclude_each_other(tmp_path, last, multi_label):
+    written(tmp_path, network(20, (3, 28, 28)))
+    path = tmp_path / artifact.SYMBOL_FILE
+    graph = json.loads(path.read_text())
+    graph["nodes"][-1]["op"] = last
+    path.write_text(json.dumps(graph))
+    assert artifact.read(tmp_path).multi_label is multi_label
+
+
+def test_the_symbol_and_the_shapes_may_be_missing(tmp_path):
+    made = network(18, (3, 64, 64))
+    written(tmp_path, made)
+    for name in (artifact.SYMBOL_FILE, artifact.SHAPES_FILE):
+        (tmp_path / name).unlink()
+    found = artifact.read(tmp_path)
+    assert (found.depth, found.shape, found.classes, found.multi_label) == (18, (3, 224, 224), 5, False)
+
+
+def test_halves_are_read(tmp_path):
+    made = network(20, (3, 28, 28))
+    path = written(tmp_path, made) / artifact.params_file(1)
+    ndarray.save(path, {name: array.astype(np.float16) for name, array in ndarray.load(path).items()})
+    torch.testing.assert_close(artifact.read(tmp_path).fc.weight, made.fc.weight, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
     ("change", "said"),
     [
         (lambda f, a: (f / artifact.params_file(1)).unlink(), "there is no image-classification-NNNN.params"),
@@ -76,9 +111,17 @@ def test_other_versions_name_the_last_layer_differently(tmp_path, name):
             lambda f, a: (f / artifact.SHAPES_FILE).write_text('[{"shape": [1,3,99,99], "name": "data"}]'),
             "first conv",
         ),
+        (
+            lambda f, a: (f / artifact.SHAPES_FILE).write_text('[{"shape": [1,4,28,28], "name": "data"}]'),
+            "4 channels; accepted: 1 or 3",
+        ),
+        (
+            lambda f, a: (f / artifact.SHAPES_FILE).write_text('[{"shape": [1,1,28,28], "name": "data"}]'),
+            "arg:bn_data_gamma has the shape 3, where 1 is needed",
+        ),
         (lambda f, a: (f / artifact.SYMBOL_FILE).write_text("[]"), "symbol.json is not an MXNet symbol"),
     ],
-    ids=["none", "garbage", "cut", "json", "shape", "stem", "symbol"],
+    ids=["none", "garbage", "cut", "json", "shape", "stem", "channels", "grey", "symbol"],
 )
 def test_damage_is_told_in_a_sentence(tmp_path, change, said):
     written(tmp_path, network(20, (3, 28, 28)))
@@ -93,6 +136,9 @@ def test_damage_is_told_in_a_sentence(tmp_path, change, said):
         ("arg:stage3_unit3_conv1_weight", None, "holds no network of this algorithm"),
         ("arg:fc_weight", None, "holds 0 dense layers"),
         ("arg:more_weight", np.ones((2, 2), np.float32), "holds 2 dense layers"),
+        ("arg:fc_weight", np.ones((5, 63), np.float32), "has the shape 5x63; accepted: a row of 64"),
+        ("arg:fc_weight", np.ones((0, 64), np.float32), "has the shape 0x64"),
+        ("arg:fc_weight", np.ones((1 << 40, 0), np.float32), "accepted: a row of 64"),
         ("aux:bn0_moving_var", None, None),
         ("aux:bn1_moving_var", None, "holds no aux:bn1_moving_var"),
         ("arg:fc_bias", np.full(5, np.nan, np.float32), "arg:fc_bias holds values that are not finite"),

@@ -84,3 +84,11 @@ def test_a_graph_is_mxnets_json():
     }
     assert (symbol["arg_nodes"], symbol["heads"]) == ([0, 1], [[2, 0, 0]])
     assert symbol["node_row_ptr"] == [0, 1, 2, 3]
+
+
+def test_a_graph_tells_what_an_operator_writes_to_and_how_many_outputs_it_has():
+    graph = archive.Graph()
+    made = graph.operator("BatchNorm", "bn", [graph.variable(name) for name in "abcde"])
+    symbol = json.loads(graph.dumps(graph.operator("Flatten", "flat", [made])))
+    assert symbol["nodes"][5]["inputs"] == [[0, 0, 0], [1, 0, 0], [2, 0, 0], [3, 0, 1], [4, 0, 1]]
+    assert symbol["node_row_ptr"] == [0, 1, 2, 3, 4, 5, 8, 9]

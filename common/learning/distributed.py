@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import threading
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -254,6 +255,8 @@ def _other(
 
     from common import training
 
+    # A first process that is killed ends nobody; who waits for it in a sum would do so for long.
+    threading.Thread(target=_end_with_the_first, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     stop = Stop()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first process hears it, and all stop together
@@ -266,6 +269,13 @@ def _other(
     except Exception:
         failures.put(("fault", traceback.format_exc()))
         raise SystemExit(1) from None
+
+
+def _end_with_the_first() -> None:
+    first = multiprocessing.parent_process()
+    if first is not None:
+        first.join()
+        os._exit(1)
 
 
 def _reason(failures: Any, others: Sequence[Any]) -> Exception | None:

@@ -23,8 +23,9 @@ _BEST = "best:"
 class Keeper(Generic[Network]):
     """Writes the parameters of the epoch that scored best to each of ``files`` of the artifact.
 
-    ``dump`` gives a network's arrays by their names in files. ``same`` are hyperparameters in which a
-    checkpoint's job must not differ. The leader alone writes; all processes know what is best.
+    ``dump`` gives a network's arrays by their names in files; ``describe`` writes what else the artifact has,
+    once there is something to keep. ``same`` are hyperparameters in which a checkpoint's job must not differ.
+    The leader alone writes; all processes know what is best.
     """
 
     def __init__(
@@ -35,10 +36,11 @@ class Keeper(Generic[Network]):
         patience: Patience,
         files: Sequence[str],
         dump: Callable[[Network], Mapping[str, NDArray[Any]]],
+        describe: Callable[[], None],
         same: Sequence[str],
     ) -> None:
         self._run, self._group, self._learner, self._patience = run, group, learner, patience
-        self._files, self._dump = files, dump
+        self._files, self._dump, self._describe = files, dump, describe
         self._checkpoints = Checkpoints(run.job.checkpoints, {n: run.hyperparameters[n] for n in same})
         self._best = -1.0
         self._kept = False
@@ -89,9 +91,11 @@ class Keeper(Generic[Network]):
         self._write(self._dump(self._learner.network))
 
     def _write(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        self._kept = True
+        first, self._kept = not self._kept, True
         if not self._group.leader:
             return
+        if first:
+            self._describe()
         for name in self._files:
             with self._run.artifact(name) as path:
                 ndarray.save(path, arrays)

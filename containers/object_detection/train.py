@@ -94,11 +94,13 @@ def work(run: Run, group: Group) -> None:
         patience,
         [artifact.PARAMS],
         partial(parameters.dump, naming=SYMBOL),
+        partial(_describe, run, learner.network),
         ("base_network", "num_classes", "image_shape", "optimizer"),
     )
     training, validation = (_feed(run, name, objects) for name in ("train", "validation"))
     this = _Work(run, group, learner, training, validation, keeper, patience)
-    _describe(this)
+    if group.leader:
+        _announce(run)
     first = keeper.resume()
     batch = values["mini_batch_size"] // group.locals
     workers = processes(group.device != "cpu", run.threads // group.locals, values["image_shape"] ** 2)
@@ -227,19 +229,20 @@ def _detected(detector: Network, this: _Work, batch: Loaded) -> list[NDArray[np.
     )
 
 
-def _describe(this: _Work) -> None:
-    """Writes the network, and says what is done to images and labels."""
-    if not this.group.leader:
-        return
-    values = this.run.hyperparameters
+def _describe(run: Run, detector: Network) -> None:
+    values = run.hyperparameters
     settings = {name: _text(value) for name, value in values.items()}
-    model = Model(this.learner.network, values["nms_threshold"], values["nms_topk"])
-    artifact.write_description(this.run.job.model, model, settings)
-    side = values["image_shape"]
+    model = Model(detector, values["nms_threshold"], values["nms_topk"])
+    artifact.write_description(run.job.model, model, settings)
+
+
+def _announce(run: Run) -> None:
+    """Says what is done to images and labels."""
+    side = run.hyperparameters["image_shape"]
     for kind in ("Training", "Validation"):
         log.warning("%s images are resized to image shape (3, %d, %d)", kind, side, side)
-    log.info("label padding width: %d", values["label_width"])
-    for channel in this.run.channels.values():
+    log.info("label padding width: %d", run.hyperparameters["label_width"])
+    for channel in run.channels.values():
         if channel.piped:
             log.info("The channel '%s' is in pipe input mode under %s.", channel.name, channel.folder)
 

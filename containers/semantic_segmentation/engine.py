@@ -97,11 +97,9 @@ def _prepared(run: Run, group: Group) -> _Work:
         patience,
         artifact.FILES,
         partial(parameters.dump, naming=GLUON),
+        partial(_describe, run),
         ("algorithm", "backbone", "num_classes", "crop_size", "optimizer"),
     )
-    if group.leader:
-        with written(run.job.model / artifact.SETTINGS) as path:
-            path.write_text(json.dumps({name: _text(value) for name, value in values.items()}))
     training, validation = (_feed(run, name) for name in ("train", "validation"))
     if training.items is not None and len(training.items) != values["num_training_samples"] and group.leader:
         log.warning(
@@ -273,6 +271,11 @@ def _feed(run: Run, name: str) -> Feed:
 def _masks(run: Run, name: str) -> Masks:
     maps = None if run.channels[name].piped else run.channels.get("label_map")
     return Masks(run.hyperparameters["num_classes"], labels.read(maps, name))
+
+
+def _describe(run: Run) -> None:
+    with written(run.job.model / artifact.SETTINGS) as path:
+        path.write_text(json.dumps({name: _text(value) for name, value in run.hyperparameters.items()}))
 
 
 def _text(value: Any) -> str:

@@ -52,5 +52,5 @@ def _check_channel(run: Run, name: str) -> None:
         )
     if annotated not in run.channels:
         raise ClientError(
-            f"channel {annotated} is missing; accepted with image files: a channel with a PNG mask for each image"
+            f"channel {annotated} is missing; accepted with image files: a channel with a PNG mask for each"
         )

@@ -88,6 +88,11 @@ def gluoncv(network, arguments, result, load=None, save=None, image=None, seed=0
     return {"names": list(built._collect_params_with_prefix())}
 
 
+def rewritten(symbol):
+    """The names of a symbol's nodes when MXNet writes what it has read."""
+    return {"names": [node["name"] for node in json.loads(mx.sym.load(symbol).tojson())["nodes"]]}
+
+
 def records(path, result):
     """Reads a .rec as MXNet's own tools do: labels and image bytes of each record."""
     reader = mx.recordio.MXRecordIO(path, "r")
@@ -161,18 +166,19 @@ def _forward(symbol, arguments, auxiliary, inputs, result, labels):
 
 CALLS = {
     function.__name__: function
-    for function in (arrays, forward, module, draw, gluoncv, records, write_records, operators)
+    for function in (arrays, forward, module, draw, gluoncv, rewritten, records, write_records, operators)
 }
 
 
 def main():
+    answers, sys.stdout = sys.stdout, sys.stderr  # networks of GluonCV print what they are
     for line in sys.stdin:
         request = json.loads(line)
         try:
             answer = CALLS[request["call"]](**request["arguments"])
         except Exception:
             answer = {"error": traceback.format_exc()}
-        print(json.dumps(answer), flush=True)
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import simplejpeg
@@ -20,11 +20,15 @@ from common.failures import ClientError
 
 Pixels = NDArray[np.uint8]
 
-# Of one image, decoded; Pillow's own limit is a warning first. A few kilobytes of a file may claim gigabytes.
+# Of one image, decoded. A few kilobytes of a file may claim gigabytes.
 MOST_PIXELS = 1 << 28
-# How many times as many a JPEG may have that is decoded at a smaller scale: sides of an eighth.
-_SCALES = 64
-Image.MAX_IMAGE_PIXELS = None
+# Of larger JPEGs at a smaller scale, which is the most that the format has.
+_MOST_PIXELS_SCALED = 1 << 32
+# Of a progressive JPEG, each of which goes over all pixels; cameras and tools write about ten.
+_MOST_SCANS = 500
+# Pillow knows more, among them some that other programs are started for.
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+Image.MAX_IMAGE_PIXELS = None  # ours counts
 # Notes on odd metadata would tell nobody which image they are about.
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 
@@ -41,8 +45,6 @@ _TURNS = {
     7: (True, True, True),
     8: (True, True, False),
 }
-# What Pillow raises for files that are none, or are damaged.
-_DAMAGED = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, OverflowError, MemoryError)
 
 
 class Undecodable(ClientError):
@@ -62,11 +64,11 @@ def rgb(
     transparency is dropped. Raises Undecodable, naming ``where``, also for more than ``most`` pixels.
     """
     if bytes(data[:3]) == _JPEG:
-        found = _jpeg(data, where, least, most)
+        found = _jpeg(data, where, least)
         if found is not None:
             return found
-    with _opened(data, where, most) as image:
-        return np.array(_eight_bits(ImageOps.exif_transpose(image)).convert("RGB"))
+    with _opened(data, where) as image:
+        return np.array(_eight_bits(_upright(image)).convert("RGB"))
 
 
 def indices(data: bytes | memoryview, where: str) -> Pixels:
@@ -84,30 +86,37 @@ def indices(data: bytes | memoryview, where: str) -> Pixels:
 
 def size(data: bytes | memoryview, where: str) -> tuple[int, int]:
     """Height and width of the upright image, from its header. Raises Undecodable."""
+    if bytes(data[:3]) == _JPEG:
+        with suppress(ValueError, KeyError):
+            height, width, _, _ = simplejpeg.decode_jpeg_header(data, strict=False)
+            return (width, height) if _marks(data)[0] >= 5 else (height, width)
     with _opened(data, where) as image:
-        turned = image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
+        turned = _orientation_of(image) >= 5
         return (image.width, image.height) if turned else (image.height, image.width)
 
 
-def _jpeg(data: bytes | memoryview, where: str, least: tuple[int, int] | None, most: int) -> Pixels | None:
-    """A JPEG of grey or YCbCr; None for what Pillow reads better (CMYK)."""
+def _jpeg(data: bytes | memoryview, where: str, least: tuple[int, int] | None) -> Pixels | None:
+    """A JPEG of grey or YCbCr; None for what Pillow reads better.
+
+    That is CMYK, and what libjpeg-turbo warns of: Pillow knows bytes too many from bytes that are missing.
+    """
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data, strict=False)
-    except (ValueError, KeyError) as error:
-        raise _damaged(where, error) from None
-    if colours in ("CMYK", "YCCK"):
-        return None
-    _check_size(height, width, where, most if least is None else most * _SCALES)
-    turn = _TURNS.get(_orientation(data))
-    smallest = (0, 0)
-    if least is not None:
-        smallest = _scaled(height, width, least[::-1] if turn and turn[0] else least)
-        if smallest == (0, 0):
-            _check_size(height, width, where, most)
-    try:
+        if colours in ("CMYK", "YCCK"):
+            return None
+        orientation, progressive = _marks(data)
+        turn = _TURNS.get(orientation)
+        smallest = (0, 0)
+        if least is not None:
+            smallest = _scaled(height, width, least[::-1] if turn and turn[0] else least)
+        # All coefficients of a progressive one are kept, whatever the scale.
+        whole = smallest == (0, 0) or progressive
+        _check_size(height, width, where, MOST_PIXELS if whole else _MOST_PIXELS_SCALED)
+        if progressive:
+            _check_scans(data, where)
         pixels: Pixels = simplejpeg.decode_jpeg(data, min_height=smallest[0], min_width=smallest[1])
-    except ValueError as error:
-        raise _damaged(where, error) from None
+    except (ValueError, KeyError):
+        return None
     return pixels if turn is None else _turned(pixels, *turn)
 
 
@@ -129,20 +138,26 @@ def _turned(pixels: Pixels, transposed: bool, rows: bool, columns: bool) -> Pixe
     return np.ascontiguousarray(pixels[:: -1 if rows else 1, :: -1 if columns else 1])
 
 
-def _orientation(data: bytes | memoryview) -> int:
-    """The number that a JPEG's EXIF segment has for its orientation; 1 where there is none.
+def _marks(data: bytes | memoryview) -> tuple[int, bool]:
+    """The orientation that a JPEG's EXIF notes, 1 where it notes none, and whether the JPEG is progressive.
 
     Only the segments before the picture are walked, which takes a microsecond rather than Pillow's thirty.
     """
     at, end = 2, len(data)
+    orientation = 1
     while at + 4 <= end and data[at] == 0xFF:
         marker, length = data[at + 1], data[at + 2] << 8 | data[at + 3]
-        if marker == 0xE1 and bytes(data[at + 4 : at + 10]) == _EXIF:
-            return _orientation_in(bytes(data[at + 10 : at + 2 + length]))
+        if marker == 0xE1 and orientation == 1 and bytes(data[at + 4 : at + 10]) == _EXIF:
+            orientation = _orientation_in(bytes(data[at + 10 : at + 2 + length]))
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return orientation, marker != 0xC0 and marker != 0xC1
+        if marker == 0xFF:  # bytes between segments
+            at += 1
+            continue
         if marker == 0xDA or length < 2:
             break
         at += 2 + length
-    return 1
+    return orientation, True
 
 
 def _orientation_in(block: bytes) -> int:
@@ -164,11 +179,29 @@ def _orientation_in(block: bytes) -> int:
 def _opened(data: bytes | memoryview, where: str, most: int = MOST_PIXELS) -> Iterator[Image.Image]:
     """A file that Pillow has read the header of. What goes wrong in the block is told as Undecodable."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             _check_size(image.height, image.width, where, most)
             yield image
-    except _DAMAGED as error:
+    except ClientError:
+        raise
+    except Exception as error:  # of which damaged files bring about many
         raise _damaged(where, error) from None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Without what EXIF asks for, where EXIF itself is damaged."""
+    image.load()
+    if 2 <= _orientation_of(image) <= 8:
+        with suppress(Exception):
+            return ImageOps.exif_transpose(image)
+    return image
+
+
+def _orientation_of(image: Image.Image) -> int:
+    with suppress(Exception):
+        found = image.getexif().get(_ORIENTATION)
+        return found if isinstance(found, int) else 1
+    return 1
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -182,6 +215,11 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 def _check_size(height: int, width: int, where: str, most: int) -> None:
     if height * width > most:
         raise Undecodable(f"{where} has {width}x{height} pixels; accepted: at most {most} in all")
+
+
+def _check_scans(data: bytes | memoryview, where: str) -> None:
+    if bytes(data).count(b"\xff\xda") > _MOST_SCANS:
+        raise Undecodable(f"{where} is a progressive JPEG of many scans; accepted: at most {_MOST_SCANS}")
 
 
 def _damaged(where: str, error: BaseException) -> Undecodable:

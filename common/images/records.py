@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from common.failures import ClientError
 
@@ -53,11 +53,12 @@ def labels_of(payload: bytes | memoryview) -> int:
     return HEADER + 4 * flag
 
 
-def pack(labels: float | NDArray[np.float32], image: bytes, number: int = 0) -> bytes:
-    """A payload of a label, or of several, and an encoded image; ``number`` is its id."""
-    if isinstance(labels, float | int):
-        return _header.pack(0, labels, number, 0) + image
-    return _header.pack(len(labels), 0.0, number, 0) + labels.astype("<f4").tobytes() + image
+def pack(labels: ArrayLike, image: bytes, number: int = 0) -> bytes:
+    """A payload of a label, or several in a list or array, and an encoded image; ``number`` is its id."""
+    values = np.asarray(labels, "<f4")
+    if values.ndim == 0:
+        return _header.pack(0, float(values), number, 0) + image
+    return _header.pack(len(values), 0.0, number, 0) + values.tobytes() + image
 
 
 def _unparsable(where: str, problem: str) -> ClientError:

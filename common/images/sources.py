@@ -29,14 +29,17 @@ class FilePart:
     length: int = -1
 
     def read(self) -> bytes:
-        """The bytes. Raises ClientError when they can't be read."""
+        """The bytes. Raises ClientError when they can't be read, or aren't there any more."""
         try:
             with open(self.path, "rb", buffering=0) as file:
                 if self.length < 0:
                     return file.readall()
-                return os.pread(file.fileno(), self.length, self.offset)
+                found = os.pread(file.fileno(), self.length, self.offset)
         except OSError as error:
             raise ClientError(f"{self.path} can't be read: {error.strerror}") from None
+        if len(found) < self.length:
+            raise ClientError(f"{self.path} became shorter while the job read it; accepted: files that stay")
+        return found
 
 
 Encoded = bytes | FilePart
@@ -69,7 +72,7 @@ def rec_items(channel: Channel) -> list[Item]:
             f"channel {channel.name}: there is no .rec file in {channel.folder}; accepted with content type "
             f"{channel.media_type}: one file of that ending"
         )
-    return [item for file in found for item in _indexed(file)]
+    return [item for file in found for item in indexed(file)]
 
 
 def rec_stream(channel: Channel) -> Iterator[Item]:
@@ -124,13 +127,15 @@ def share(items: Sequence[Item], channel: Channel, rank: int, hosts: int) -> Seq
     return items[rank::hosts]
 
 
-def _indexed(file: files.DataFile) -> Iterator[Item]:
-    """Walks a file's frames by their lengths."""
+def indexed(file: files.DataFile) -> Iterator[Item]:
+    """The records of one ``.rec`` file, found by walking from head to head. Raises ClientError."""
     try:
         descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise ClientError(f"{file.name} can't be read: {error.strerror}") from None
     try:
+        if hasattr(os, "posix_fadvise"):  # or the images between the heads are read too
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
         end, at = os.fstat(descriptor).st_size, 0
         for number in itertools.count(1):
             if at >= end:

@@ -21,6 +21,7 @@ cv2.setNumThreads(1)
 NEAREST, LINEAR, CUBIC, AREA, LANCZOS = range(5)
 _METHODS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA, cv2.INTER_LANCZOS4)
 _FILL = 255  # of what rotation uncovers
+_LONGEST = 32  # times the shorter side
 
 
 def resize(image: Pixels, height: int, width: int, method: int = LINEAR) -> Pixels:
@@ -31,7 +32,13 @@ def resize(image: Pixels, height: int, width: int, method: int = LINEAR) -> Pixe
 
 
 def resize_shorter(image: Pixels, length: int, method: int = LINEAR) -> Pixels:
-    """``image`` with its shorter side at ``length``, aspect kept."""
+    """``image`` with its shorter side at ``length``, aspect kept.
+
+    Of an image that is longer than 32 times its width only the middle is left: at its full length a line of
+    pixels would take gigabytes.
+    """
+    height, width = image.shape[:2]
+    image = centre_crop(image, min(height, width * _LONGEST), min(width, height * _LONGEST))
     height, width = image.shape[:2]
     if height > width:
         return resize(image, max(1, length * height // width), length, method)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import connection
 from typing import Any
@@ -21,8 +23,15 @@ from common.images.working import Made, Task, Work
 _AHEAD = 2  # pieces of work that a process has: one it does, and one that waits there
 _PIECE = 16  # images of a piece at most
 _PATIENCE = 5.0  # seconds that a process which closed its socket may take to end
-# Decoded images are of some megabytes; by default each would be taken from the system, and be given back.
-_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
+_ENVIRONMENT = {
+    # Decoded images are of some megabytes; by default each would be taken from the system, and be given back.
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
+    # Libraries of mathematics would start a thread for each core in each of the processes.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}
 
 
 @dataclass(slots=True)
@@ -67,7 +76,7 @@ class _Worker:
                 pass_fds=passed,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
-                env={**_ENVIRONMENT, **os.environ, "PYTHONPATH": os.pathsep.join(_places())},
+                env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(_places())},
             )
         self.end = connection.Connection(ours.detach())
         self.under_way: deque[tuple[_Batch, int]] = deque()
@@ -78,10 +87,12 @@ class _Worker:
             code = self.process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
             return AlgorithmError("a process that decodes images doesn't answer")
+        if code == -signal.SIGKILL:
+            return AlgorithmError(
+                "a process that decodes images was killed; the machine may have run out of memory"
+            )
         how = f"signal {-code}" if code < 0 else f"code {code}"
-        return AlgorithmError(
-            f"a process that decodes images ended with {how}; the machine may have run out of memory"
-        )
+        return AlgorithmError(f"a process that decodes images ended with {how}")
 
 
 class Workers:
@@ -92,13 +103,11 @@ class Workers:
         self._piece = max(1, min(_PIECE, -(-rows // (2 * count))))
         self._changed = threading.Condition()
         self._wrong: BaseException | None = None  # after which nothing can be made
-        self._workers = [_Worker(slots) for _ in range(count)]
         beginning = pickle.dumps((task, dict(shapes), rows, seed))
-        try:
-            for worker in self._workers:
+        self._workers = [_Worker(slots) for _ in range(count)]
+        for worker in self._workers:
+            with suppress(OSError):  # of a process that is gone already, which is told when work is wanted
                 worker.end.send_bytes(beginning)
-        except OSError:
-            self._wrong = worker.why()
         self._collector = threading.Thread(target=self._collect, name="images-made", daemon=True)
         self._collector.start()
 
@@ -111,8 +120,9 @@ class Workers:
         ``batches``, which is read in a thread, is raised where its batch would be.
         """
         run = _Run()
-        self._slots.epoch += 1
-        feeder = threading.Thread(target=self._feed, args=(run, batches, epoch), name="images", daemon=True)
+        self._slots.epoch = number = self._slots.epoch + 1
+        arguments = run, batches, number, epoch
+        feeder = threading.Thread(target=self._feed, args=arguments, name="images", daemon=True)
         feeder.start()
         used: deque[int] = deque()
         try:
@@ -170,9 +180,9 @@ class Workers:
                 lambda: self._wrong or (run.fed and not any(worker.under_way for worker in self._workers))
             )
 
-    def _feed(self, run: _Run, batches: Iterator[Sequence[Any]], epoch: int) -> None:
+    def _feed(self, run: _Run, batches: Iterator[Sequence[Any]], number: int, epoch: int) -> None:
         """Hands out work, in a thread."""
-        number, position = self._slots.epoch, 0
+        position = 0
         try:
             for items in batches:
                 with self._changed:
@@ -196,6 +206,7 @@ class Workers:
 
     def _given(self, run: _Run, batch: _Batch, work: Work) -> bool:
         """Whether a process got ``work``: that which has least to do, once one has little."""
+        message = pickle.dumps(work, pickle.HIGHEST_PROTOCOL)
         with self._changed:
             self._changed.wait_for(lambda: self._wrong or run.over or self._idlest() is not None)
             worker = self._idlest()
@@ -203,7 +214,7 @@ class Workers:
                 return False
             worker.under_way.append((batch, len(work.items)))
         try:
-            worker.end.send_bytes(pickle.dumps(work, pickle.HIGHEST_PROTOCOL))
+            worker.end.send_bytes(message)
         except OSError:  # the process is gone, which the other thread tells
             return False
         return True

@@ -70,4 +70,4 @@ def load(folder: Path) -> ImageClassifier:
 
 def codec(environment: Mapping[str, str]) -> ImageCodec:
     """How answers are written: batch transform has objects, as AWS's does."""
-    return ImageCodec(bool(environment.get("SAGEMAKER_BATCH")))
+    return ImageCodec(environment.get("SAGEMAKER_BATCH", "").strip().lower() not in ("", "0", "false"))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from common.failures import ClientError
 from common.images import decoding, sources, transforms
+from common.images.decoding import Undecodable
 from common.images.loading import Rows, Shapes
 from common.images.sources import Item
 from containers.semantic_segmentation import reading
@@ -34,7 +35,10 @@ class Masks:
         With ``least`` both may be smaller, each side at least that.
         """
         data = sources.content(item.image)
-        values = decoding.indices(sources.content(item.label), f"the mask of {item.name}")
+        try:
+            values = decoding.indices(sources.content(item.label), f"the mask of {item.name}")
+        except Undecodable as error:  # not a picture to be left out, but a label that is wrong
+            raise ClientError(str(error)) from None
         size = decoding.size(data, item.name)
         if size != values.shape:
             raise ClientError(

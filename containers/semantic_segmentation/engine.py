@@ -65,6 +65,7 @@ def work(run: Run, group: Group) -> None:
     """What each process does; see `common.learning.distributed.train`."""
     values = run.hyperparameters
     torch.set_num_threads(max(1, run.threads // group.locals))
+    torch.manual_seed(run.seed + group.rank)  # of what is dropped out
     this = _prepared(run, group)
     first = this.keeper.resume()
     this.updates = this.learner.optimizer.steps

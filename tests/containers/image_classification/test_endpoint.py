@@ -1,7 +1,9 @@
-"""The endpoint, with every content type."""
+"""The endpoint: every content type, odd images, mistakes, many models."""
 
 import io
 import json
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,125 +11,212 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
+from common.failures import ClientError
 from containers.image_classification import artifact, predict
+from tests.conftest import Endpoint
 from tests.containers.image_classification.test_network import network
 
+ALGORITHM = "image-classification"
+JSON, LINES = "application/json", "application/jsonlines"
 CHINA = load_sample_image("china.jpg")
+SHAPE = (3, 40, 56)
+SMALL = np.ascontiguousarray(CHINA[:40, :56])  # of the network's size already
 
 
-def encoded(form, mode="RGB", pixels=CHINA, **options):
+def encoded(form="PNG", mode="RGB", pixels=CHINA, **options):
     file = io.BytesIO()
     Image.fromarray(pixels).convert(mode).save(file, form, **options)
     return file.getvalue()
 
 
-def model(folder, multi_label=False, shape=(3, 40, 56)):
-    made = network(18, shape, multi_label=multi_label).eval()
+def written(folder, **options):
+    made = network(18, options.pop("shape", SHAPE), **options).eval()
     folder.mkdir(parents=True)
     artifact.write_description(folder, made, 32)
     artifact.write_params(folder / artifact.params_file(3), made)
     return made
 
 
-@pytest.fixture
-def served(tmp_path, endpoint):
-    made = model(tmp_path / "model")
-    return made, endpoint("image-classification", tmp_path)
-
-
-def expected(made, image):
-    """Squashed to the network's size, raw values."""
-    _, height, width = made.shape
-    small = np.array(
-        Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=None)
-    )
+def expected(made, pixels):
+    """Of an image of the network's size."""
     with torch.no_grad():
-        x = torch.from_numpy(small).permute(2, 0, 1)[None].float()
+        x = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None].float()
         return made.probabilities(made(x))[0].numpy()
 
 
-@pytest.mark.parametrize("content_type", ["application/x-image", "image/jpeg", "image/png"])
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    root = tmp_path_factory.mktemp("ml")
+    return written(root / "model"), root
+
+
+@pytest.fixture(scope="module")
+def server(made):
+    one = Endpoint(ALGORITHM, made[1]).wait()
+    yield one
+    assert one.stop() == 0
+
+
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
-def test_every_type_of_request(served, content_type, form):
-    made, server = served
-    small = np.ascontiguousarray(CHINA[:40, :56])  # of the network's size already
-    answer = server.invoke(
-        encoded(form, pixels=small, **({"quality": 100} if form == "JPEG" else {})), content_type
-    )
-    assert (answer.status, answer.content_type) == (200, "application/json")
-    np.testing.assert_allclose(answer.json(), expected(made, small), atol=2e-2 if form == "JPEG" else 1e-5)
-    assert sum(answer.json()) == pytest.approx(1, abs=1e-5)
+def test_every_type_of_request_and_answer(made, server, form):
+    body = encoded(form, pixels=SMALL, **({"quality": 100} if form == "JPEG" else {}))
+    plain = expected(made[0], Image.open(io.BytesIO(body)))
+    for content_type in ("application/x-image", "image/jpeg", "image/png", "Image/PNG; charset=binary"):
+        for accept in (None, "*/*", JSON):
+            answer = server.invoke(body, content_type, accept)
+            assert (answer.status, answer.content_type) == (200, JSON)
+            np.testing.assert_allclose(answer.json(), plain, atol=2e-3 if form == "JPEG" else 1e-5)
+        answer = server.invoke(body, content_type, LINES)
+        assert (answer.status, answer.content_type) == (200, LINES)
+        assert answer.body.count(b"\n") == 1
+        assert json.loads(answer.body) == {"prediction": server.invoke(body, content_type).json()}
+    assert sum(plain) == pytest.approx(1, abs=1e-5)
 
 
-def test_json_lines(served):
-    _, server = served
-    answer = server.invoke(encoded("PNG"), "image/png", "application/jsonlines")
-    assert answer.content_type == "application/jsonlines"
-    assert answer.body.count(b"\n") == 1
-    assert len(json.loads(answer.body)["prediction"]) == 5
+def test_images_are_squashed(made, server):
+    stripes = np.repeat(np.repeat(SMALL, 6, axis=0), 2, axis=1)
+    answer = server.invoke(encoded(pixels=stripes), "image/png").json()
+    np.testing.assert_allclose(answer, expected(made[0], SMALL), atol=0.02)
+    assert np.abs(np.subtract(answer, expected(made[0], CHINA[200:240, 300:356]))).max() > 0.04
 
 
-def test_batch_transform_has_objects(tmp_path, endpoint):
-    model(tmp_path / "model")
-    answer = endpoint("image-classification", tmp_path, SAGEMAKER_BATCH="true").invoke(
-        encoded("PNG"), "image/png"
-    )
-    assert list(answer.json()) == ["prediction"]
+def test_a_large_photograph_is_told_as_the_small_one(server):
+    large = np.repeat(np.repeat(CHINA, 6, axis=0), 6, axis=1)
+    answers = [
+        server.invoke(encoded("JPEG", pixels=pixels, quality=95), "image/jpeg").json()
+        for pixels in (CHINA, large)
+    ]
+    np.testing.assert_allclose(answers[0], answers[1], atol=0.03)
 
 
-def test_labels_are_independent(tmp_path, endpoint):
-    model(tmp_path / "model", multi_label=True)
-    answer = endpoint("image-classification", tmp_path).invoke(encoded("PNG"), "image/png").json()
-    assert sum(answer) != pytest.approx(1, abs=1e-3)
-    assert all(0 <= one <= 1 for one in answer)
+def test_a_camera_that_was_turned(server):
+    upright = server.invoke(encoded(pixels=SMALL), "image/png").json()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = np.ascontiguousarray(np.rot90(SMALL))
+    for form, near in (("JPEG", 5e-3), ("PNG", 1e-6)):
+        options = {"quality": 100, "subsampling": 0} if form == "JPEG" else {}
+        answer = server.invoke(encoded(form, pixels=turned, exif=exif, **options), "image/jpeg").json()
+        np.testing.assert_allclose(answer, upright, atol=near)
 
 
-def test_odd_images_are_answered(served):
-    _, server = served
-    grey16 = CHINA[:, :, 0].astype(np.uint16) * 257
+def test_odd_images_are_answered(server):
+    grey = encoded(mode="L")
     file = io.BytesIO()
-    Image.fromarray(grey16).save(file, "PNG")
-    bodies = [
+    Image.fromarray(np.array(Image.open(io.BytesIO(grey))).astype(np.uint16) * 257).save(file, "PNG")
+    assert server.invoke(file.getvalue(), "image/png").json() == server.invoke(grey, "image/png").json()
+    for body in (
         encoded("JPEG", "L"),
         encoded("JPEG", "CMYK"),
-        encoded("PNG", "RGBA"),
-        encoded("PNG", "P"),
-        encoded("PNG", pixels=CHINA[:1, :1]),
+        encoded(mode="RGBA"),
+        encoded(mode="LA"),
+        encoded(mode="P"),
+        encoded(mode="1"),
+        encoded(pixels=CHINA[:1, :1]),
         encoded("JPEG", pixels=CHINA[:3, :]),
-        file.getvalue(),
-    ]
-    for body in bodies:
+        encoded("JPEG", progressive=True),
+    ):
         answer = server.invoke(body, "application/x-image")
-        assert answer.status == 200
+        assert answer.status == 200, answer.body
         assert len(answer.json()) == 5
+
+
+def claiming(width, height):
+    """A PNG that says it is so large."""
+    body = bytearray(encoded(pixels=SMALL))
+    body[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    body[29:33] = zlib.crc32(body[12:29]).to_bytes(4, "big")
+    return bytes(body)
 
 
 @pytest.mark.parametrize(
     ("body", "said"),
-    [(b"garbage", "the image is not an image"), (encoded("JPEG")[:3000], "the image can't be decoded")],
-    ids=["garbage", "cut"],
+    [
+        (b"garbage", "the image is not an image; accepted: a JPEG or PNG file"),
+        (b"\x00" * 100_000, "the image is not an image"),
+        (b"\xff\xd8\xff", "the image can't be decoded"),
+        (encoded("JPEG")[:3000], "the image can't be decoded"),
+        (encoded()[:30_000], "the image can't be decoded"),
+        (encoded()[:20], "the image is not an image"),
+        (claiming(60_000, 60_000), "the image has 60000x60000 pixels; accepted: at most"),
+        (b'{"instances": []}', "the image is not an image"),
+    ],
+    ids=["garbage", "zeros", "start", "jpeg", "png", "header", "bomb", "json"],
 )
-def test_what_is_no_image_is_refused(served, body, said):
-    _, server = served
+def test_what_is_no_image_is_refused(server, body, said):
     answer = server.invoke(body, "application/x-image")
     assert answer.status == 400
-    assert said.encode() in answer.body
+    assert said in answer.body.decode()
     assert b"Traceback" not in answer.body
-    assert server.invoke(encoded("PNG"), "image/png").status == 200
+    assert server.invoke(encoded(pixels=SMALL), "image/png").status == 200
 
 
-def test_other_types_are_refused(served):
-    _, server = served
+def test_other_requests(server):
     assert server.invoke("1,2,3", "text/csv").status == 415
-    assert server.invoke(encoded("PNG"), "image/png", "text/csv").status in (400, 406)
+    assert server.invoke(encoded(), "image/png", "text/csv").status == 406
+    assert server.invoke(b"", "image/png").status == 204
+
+
+def test_many_clients_get_their_own_answers(server):
+    bodies = [encoded(pixels=np.ascontiguousarray(CHINA[row : row + 40, :56])) for row in range(0, 320, 40)]
+    alone = [server.invoke(body, "image/png").json() for body in bodies]
+    with ThreadPoolExecutor(8) as clients:
+        together = list(clients.map(lambda body: server.invoke(body, "image/png").json(), bodies * 3))
+    np.testing.assert_allclose(together, alone * 3, atol=1e-6)
+    assert len({tuple(answer) for answer in alone}) == len(bodies)
+
+
+def test_batch_transform_of_many_labels(tmp_path, endpoint):
+    labels = written(tmp_path / "model", multi_label=True)
+    served = endpoint(ALGORITHM, tmp_path, SAGEMAKER_BATCH="true")
+    answer = served.invoke(encoded(pixels=SMALL), "image/png")
+    assert (answer.content_type, list(answer.json())) == (JSON, ["prediction"])
+    np.testing.assert_allclose(answer.json()["prediction"], expected(labels, SMALL), atol=1e-5)
+    assert sum(answer.json()["prediction"]) != pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [({}, False), ({"SAGEMAKER_BATCH": "True"}, True), ({"SAGEMAKER_BATCH": "false"}, False)],
+    ids=["none", "true", "false"],
+)
+def test_batch_transform_is_told_by_the_environment(environment, named):
+    body = predict.codec(environment).encode(
+        {"prediction": np.array([[0.25, 0.75]])}, predict.MediaType("application/json")
+    )
+    assert json.loads(body) == ({"prediction": [0.25, 0.75]} if named else [0.25, 0.75])
+
+
+def test_many_models(tmp_path, endpoint):
+    models = {
+        name: written(tmp_path / "models" / name / "model", classes=classes)
+        for name, classes in (("a", 3), ("b", 7))
+    }
+    served = endpoint(ALGORITHM, tmp_path, SAGEMAKER_MULTI_MODEL="true")
+    body = encoded(pixels=SMALL)
+    for name, one in models.items():
+        asked = json.dumps({"model_name": name, "url": f"/opt/ml/models/{name}/model"})
+        assert served.request("POST", "/models", asked).status == 200
+        answer = served.request("POST", f"/models/{name}/invoke", body, Content_Type="image/png")
+        np.testing.assert_allclose(answer.json(), expected(one, SMALL), atol=1e-5)
+    (tmp_path / "models" / "c").mkdir()
+    asked = json.dumps({"model_name": "c", "url": "/opt/ml/models/c"})
+    answer = served.request("POST", "/models", asked)
+    assert answer.status == 500
+    assert b"there is no image-classification-NNNN.params in the model folder" in answer.body
 
 
 def test_grey_networks(tmp_path):
-    made = model(tmp_path / "model", shape=(1, 40, 56))
     grey = np.stack([CHINA[:40, :56, 0]] * 3, 2)
-    body = encoded("PNG", pixels=grey)
-    found = predict.load(tmp_path / "model").predict(body, {})["prediction"][0]
+    one = written(tmp_path / "model", shape=(1, 40, 56))
+    found = predict.load(tmp_path / "model").predict(encoded(pixels=grey), {})["prediction"][0]
+    np.testing.assert_allclose(found, expected(one, grey[:, :, :1]), atol=1e-5)
+
+
+def test_answers_are_numbers(tmp_path):
+    one = written(tmp_path / "model")
     with torch.no_grad():
-        x = torch.from_numpy(grey[:, :, :1].copy()).permute(2, 0, 1)[None].float()
-        plain = made.probabilities(made(x))[0].numpy()
-    np.testing.assert_allclose(found, plain, atol=1e-5)
+        one.fc.weight.fill_(1e38)
+    artifact.write_params(tmp_path / "model" / artifact.params_file(4), one)
+    with pytest.raises(ClientError, match="leaves the range of 32-bit floats"):
+        predict.load(tmp_path / "model").predict(encoded(), {})

@@ -43,6 +43,12 @@ def _objects_fit(values: Values) -> str | None:
     return None
 
 
+def _factor_counts(values: Values) -> str | None:
+    if "lr_scheduler_factor" in values.given and not values["lr_scheduler_step"]:
+        return "hyperparameter lr_scheduler_factor has no effect: it applies when lr_scheduler_step is given"
+    return None
+
+
 DECLARATION = Declaration(
     integer("num_classes", "Number of object classes.", required=True, min=1, max=100_000),
     integer("num_training_samples", "Number of training images.", required=True, min=1),
@@ -125,7 +131,6 @@ DECLARATION = Declaration(
     text(
         "lr_scheduler_step",
         "Epochs after which the learning rate is lowered, with commas between them.",
-        default=(),
         reader=epochs_list,
         accepts="rising numbers of epochs with commas between them, such as 10,20",
     ),
@@ -196,4 +201,5 @@ DECLARATION = Declaration(
         documented=False,
     ),
     rules=(_objects_fit,),
+    idle=(_factor_counts,),
 )

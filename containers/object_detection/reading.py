@@ -17,7 +17,7 @@ RECORDIO = "application/x-recordio"
 
 
 def items(channel: Channel, annotated: Channel | None, objects: Objects) -> list[Item]:
-    """All images of a channel in File mode, each with (objects, 6) boxes. Raises ClientError."""
+    """All images of a channel in File mode, with a `Label` each. Raises ClientError."""
     if channel.media_type.name == RECORDIO:
         found = sources.rec_items(channel)
         return [replace(item, label=objects.of_array(item.label, item.name)) for item in found]
@@ -36,8 +36,8 @@ def stream(channel: Channel, objects: Objects) -> Iterator[Item]:
             yield replace(item, label=objects.of_array(item.label, item.name))
         return
     for item in sources.pairs(channel):
-        boxes, _ = objects.of_json(item.label, item.name)
-        yield replace(item, label=boxes)
+        label, _ = objects.of_json(item.label, item.name)
+        yield replace(item, label=label)
 
 
 def _of_files(channel: Channel, annotated: Channel, objects: Objects) -> list[Item]:
@@ -45,13 +45,17 @@ def _of_files(channel: Channel, annotated: Channel, objects: Objects) -> list[It
     images = {sources.relative(file.path, channel.folder): file for file in sources.images(channel)}
     stems = {os.path.splitext(path)[0]: path for path in images}
     found: dict[str, Item] = {}
+    # Of images that are divided a host has some, but maybe all annotations.
+    elsewhere = channel.config.distribution == "ShardedByS3Key"
     texts = [f for f in files.find(annotated.folder, annotated.name) if f.path.lower().endswith(".json")]
     for file in texts:
-        boxes, value = objects.of_json(FilePart(file.path).read(), file.name)
+        label, value = objects.of_json(FilePart(file.path).read(), file.name)
         named = value.get("file")
         path = named if isinstance(named, str) and named in images else None
         if path is None:
             path = stems.get(os.path.splitext(sources.relative(file.path, annotated.folder))[0])
+        if path is None and elsewhere:
+            continue
         if path is None:
             raise ClientError(
                 f"{file.name} belongs to no image in channel {channel.name}; accepted: the same name as an "
@@ -59,7 +63,7 @@ def _of_files(channel: Channel, annotated: Channel, objects: Objects) -> list[It
             )
         if path in found:
             raise ClientError(f"{file.name} is a second annotation of {path}; accepted: one for each image")
-        found[path] = Item(FilePart(images[path].path), boxes, images[path].name)
+        found[path] = Item(FilePart(images[path].path), label, images[path].name)
     if not found:
         raise ClientError(f"channel {annotated.name} holds no .json file; accepted: one for each image")
     missing = len(images) - len(found)

@@ -29,14 +29,13 @@ from common.networks.parameters import SYMBOL
 from common.optimizers import Settings
 from common.training import Run
 from containers.object_detection import artifact, detecting, losses, network, reading
-from containers.object_detection.annotations import Objects
+from containers.object_detection.annotations import ROW, Objects
 from containers.object_detection.artifact import Model
 from containers.object_detection.augmenting import Prepare
 from containers.object_detection.network import Network
 from containers.object_detection.plans import RESNET
 from containers.object_detection.precision import Precision
 
-_OBJECT = 5  # numbers of an object in a label; two come before the first
 # What VGG's ImageNet weights were trained with taken off, in RGB.
 _MEANS = (123.68, 116.779, 103.939)
 _WEIGHTS = {RESNET: "resnet-50"}
@@ -73,14 +72,16 @@ class _Work:
     def loss(self, detector: nn.Module, batch: Loaded) -> Tensor:
         """See `losses.loss`."""
         scores, offsets = detector(self.learner.pixels(batch.arrays["image"]))
-        labels = torch.from_numpy(batch.arrays["label"][:, :, :_OBJECT].copy())
+        labels = torch.from_numpy(batch.arrays["label"][:, :, :ROW].copy())
         return losses.loss(scores, offsets, self.learner.network.anchors, labels)
 
 
 def work(run: Run, group: Group) -> None:
     """What each process does; see `common.learning.distributed.train`."""
     values = run.hyperparameters
-    objects = Objects(values["num_classes"])
+    objects = Objects(values["num_classes"], values["label_width"])
+    # What is wrong with data is told before a network is made.
+    training, validation = (_feed(run, name, objects) for name in ("train", "validation"))
     learner = _learner(run, group)
     patience = Patience(
         values["early_stopping_min_epochs"],
@@ -97,16 +98,13 @@ def work(run: Run, group: Group) -> None:
         partial(_describe, run, learner.network),
         ("base_network", "num_classes", "image_shape", "optimizer"),
     )
-    training, validation = (_feed(run, name, objects) for name in ("train", "validation"))
     this = _Work(run, group, learner, training, validation, keeper, patience)
     if group.leader:
         _announce(run)
     first = keeper.resume()
     batch = values["mini_batch_size"] // group.locals
     workers = processes(group.device != "cpu", run.threads // group.locals, values["image_shape"] ** 2)
-    most = (values["label_width"] - 2) // _OBJECT
-    varied = Prepare(values["image_shape"], most, varied=True)
-    plain = Prepare(values["image_shape"], most, varied=False)
+    varied, plain = (Prepare(values["image_shape"], objects.most, varied) for varied in (True, False))
     with (
         Loader(varied, varied.shapes, batch, workers, run.seed, full=True) as learned,
         Loader(plain, plain.shapes, batch, workers, run.seed) as measured,
@@ -115,6 +113,8 @@ def work(run: Run, group: Group) -> None:
             if _epoch(this, epoch, learned, measured, batch):
                 break
     keeper.finish()
+    if group.leader:
+        log.info("Test data is not provided.")
 
 
 def _epoch(this: _Work, epoch: int, learned: Loader, measured: Loader, batch: int) -> bool:
@@ -168,7 +168,7 @@ def _train(this: _Work, epoch: int, loader: Loader, batch: int) -> tuple[NDArray
     group, values = this.group, this.run.hyperparameters
     expected = max(1, values["num_training_samples"] // (batch * group.size))
     rates = schedules.steps(
-        values["learning_rate"], values["lr_scheduler_factor"], values["lr_scheduler_step"], expected
+        values["learning_rate"], values["lr_scheduler_factor"], values["lr_scheduler_step"] or (), expected
     )
     source = this.training.train(this.run, group, epoch, batch)
     totals = torch.zeros(4, dtype=torch.float64)

@@ -209,7 +209,7 @@ def one(labels, picture=None):
             "has 4 numbers behind its header; accepted: a multiple of the object width, 5",
         ),
         (one([2, 5, 2, 0.1, 0.1, 0.5, 0.5]), "has the class 2; accepted: classes from 0 to 1"),
-        (one([2, 5, 0, 0.6, 0.1, 0.5, 0.5]), "has a box without area"),
+        (one([2, 5, 0, 0.6, 0.1, 0.5, 0.5]), "has the box (0.6, 0.1, 0.5, 0.5); accepted: xmin below xmax"),
         (one([2, 5, 0, 0.1, 0.1, 0.5, 0.5], b"no picture"), "none of the images can be decoded"),
     ],
     ids=["cut", "garbage", "short", "class", "width", "rest", "kind", "area", "picture"],
@@ -254,8 +254,8 @@ def test_annotations_are_required_with_images(job):
 
 def test_labels_as_ground_truth_packs_them():
     rows = np.array([[0, 0.1, 0.2, 0.5, 0.6], [1, -0.2, 0.2, 0.5, 1.6]], np.float32)
-    found = Objects(2).of_array(label(np.column_stack([rows, [0, 1]]), header=4), "x")
+    found = Objects(2, 350).of_array(label(np.column_stack([rows, [0, 1]]), header=4), "x").boxes
     np.testing.assert_allclose(found[0], [0, 0.1, 0.2, 0.5, 0.6, 0])
     np.testing.assert_allclose(found[1], [1, 0, 0.2, 0.5, 1, 1])
     padded = np.append(label(rows[:1]), np.full(10, -1, np.float32))
-    assert len(Objects(2).of_array(padded, "x")) == 1
+    assert len(Objects(2, 350).of_array(padded, "x").boxes) == 1

@@ -20,6 +20,7 @@ _FORM = (
 _PADDING = -1
 _SLACK = 0.01  # in shares; further out a box is told to be cut off
 _FAR = 1.0  # in shares; further out it is no box of this image
+_ASPECT = 0.02  # so far an annotation's aspect may be from the image's, besides a pixel that was rounded
 _WARNINGS = 20
 
 Boxes = NDArray[np.float32]
@@ -34,6 +35,20 @@ class Label:
 
     boxes: Boxes
     size: tuple[float, float] | None = None
+
+    def check(self, width: int, height: int, where: str) -> None:
+        """Raises ClientError where the image itself is of another aspect than its annotation says.
+
+        Pixels of another size of the same image are right in shares; those of a turned one aren't.
+        """
+        if self.size is None:
+            return
+        wide, high = self.size
+        if abs(wide * height / (high * width) - 1) > _ASPECT + 1 / min(width, height):
+            raise ClientError(
+                f"{where} has {width}x{height} pixels, and its annotation's image_size is {wide:g}x{high:g}; "
+                "accepted: the size of the image, upright as its EXIF says"
+            )
 
 
 @dataclass(slots=True)
@@ -73,7 +88,7 @@ class Objects:
             raise ClientError(f"{where} has the depth {depth}; accepted: 3, colour images")
         self._check_width(HEADER + ROW * len(boxes), len(boxes), where)
         easy = np.zeros(len(boxes), np.float32)
-        return Label(self._checked(np.column_stack([boxes, easy]), where), (width, height)), value
+        return Label(self.checked(np.column_stack([boxes, easy]), where), (width, height)), value
 
     def of_array(self, labels: NDArray[np.float32], where: str) -> Label:
         """The label of a record's numbers: two widths, maybe more, then rows. Raises ClientError."""
@@ -94,7 +109,7 @@ class Objects:
         rows = rows[rows[:, 0] != _PADDING]
         self._check_width(header + rows.size, len(rows), where)
         difficult = rows[:, ROW] if row > ROW else np.zeros(len(rows), np.float32)
-        return Label(self._checked(np.column_stack([rows[:, :ROW], difficult]), where))
+        return Label(self.checked(np.column_stack([rows[:, :ROW], difficult]), where))
 
     def _check_width(self, numbers: int, objects: int, where: str) -> None:
         if numbers > self.width:
@@ -104,7 +119,7 @@ class Objects:
                 f"{self.width}"
             )
 
-    def _checked(self, rows: NDArray[Any], where: str) -> Boxes:
+    def checked(self, rows: NDArray[Any], where: str) -> Boxes:
         """The same, cut off at the image's borders. Raises ClientError for what can't be."""
         kinds, low, high = rows[:, 0], rows[:, 1:3], rows[:, 3:5]
         wrong = ~((kinds >= 0) & (kinds < self.classes) & (kinds == np.floor(kinds)))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from common.failures import ClientError
 from common.images import decoding, sources, transforms
 from common.images.loading import Rows, Shapes
 from common.images.sources import Item
@@ -18,7 +17,6 @@ _COLOURED = 0.5
 _HUE, _LIGHTNESS, _SATURATION, _CONTRAST = 18, 32, 32, 0.5
 _METHODS = 5  # of making images larger and smaller
 _WIDTH = 6  # of a row of labels: class, box, and whether it is difficult
-_ASPECT = 0.02  # so far an annotation's aspect may be from the image's, besides a pixel that was rounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,7 @@ class Prepare:
         data = sources.content(item.image)
         label: Label = item.label
         height, width = decoding.size(data, item.name)
-        _check_aspect(label, width, height, item.name)
+        label.check(width, height, item.name)
         boxes = label.boxes
         if self.varied:
             view = views.draw(boxes, width / height, random)
@@ -79,15 +77,3 @@ def colour(image: transforms.Pixels, random: Generator) -> transforms.Pixels:
     if random.random() < _COLOURED:
         image = transforms.contrast(image, 1 + random.uniform(-_CONTRAST, _CONTRAST))
     return image
-
-
-def _check_aspect(label: Label, width: int, height: int, where: str) -> None:
-    """Pixels of another size of the same image are right in shares; those of a turned one aren't."""
-    if label.size is None:
-        return
-    wide, high = label.size
-    if abs(wide * height / (high * width) - 1) > _ASPECT + 1 / min(width, height):
-        raise ClientError(
-            f"{where} has {width}x{height} pixels, and its annotation's image_size is {wide:g}x{high:g}; "
-            "accepted: the size of the image, upright as its EXIF says"
-        )

@@ -64,10 +64,10 @@ def rgb(
     transparency is dropped. Raises Undecodable, naming ``where``, also for more than ``most`` pixels.
     """
     if bytes(data[:3]) == _JPEG:
-        found = _jpeg(data, where, least)
+        found = _jpeg(data, where, least, most)
         if found is not None:
             return found
-    with _opened(data, where) as image:
+    with _opened(data, where, most) as image:
         return np.array(_eight_bits(_upright(image)).convert("RGB"))
 
 
@@ -95,7 +95,7 @@ def size(data: bytes | memoryview, where: str) -> tuple[int, int]:
         return (image.width, image.height) if turned else (image.height, image.width)
 
 
-def _jpeg(data: bytes | memoryview, where: str, least: tuple[int, int] | None) -> Pixels | None:
+def _jpeg(data: bytes | memoryview, where: str, least: tuple[int, int] | None, most: int) -> Pixels | None:
     """A JPEG of grey or YCbCr; None for what Pillow reads better.
 
     That is CMYK, and what libjpeg-turbo warns of: Pillow knows bytes too many from bytes that are missing.
@@ -111,7 +111,7 @@ def _jpeg(data: bytes | memoryview, where: str, least: tuple[int, int] | None) -
             smallest = _scaled(height, width, least[::-1] if turn and turn[0] else least)
         # All coefficients of a progressive one are kept, whatever the scale.
         whole = smallest == (0, 0) or progressive
-        _check_size(height, width, where, MOST_PIXELS if whole else _MOST_PIXELS_SCALED)
+        _check_size(height, width, where, most if whole else _MOST_PIXELS_SCALED)
         if progressive:
             _check_scans(data, where)
         pixels: Pixels = simplejpeg.decode_jpeg(data, min_height=smallest[0], min_width=smallest[1])

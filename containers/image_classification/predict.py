@@ -32,8 +32,8 @@ class ImageClassifier:
     def predict(self, body: bytes, options: Mapping[str, Any]) -> Columns:
         """``prediction``, (1, classes), of an encoded image, which is squashed to the network's size."""
         channels, height, width = self._network.shape
-        pixels = decoding.rgb(body, "the image", (height, width))
-        pixels = transforms.resize(pixels, height, width)
+        # Not at a smaller scale, though that is faster: what is told must not depend on how large the file is.
+        pixels = transforms.resize(decoding.rgb(body, "the image"), height, width)
         if channels == 1:
             pixels = transforms.grey(pixels)
         batch = torch.from_numpy(np.ascontiguousarray(pixels))[None].to(self._device).permute(0, 3, 1, 2)

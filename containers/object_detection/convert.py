@@ -1,4 +1,4 @@
-"""Images and annotations to .rec files: ``algodock convert --for object-detection``, which does im2rec's work.
+"""Images and annotations to .rec files: ``algodock convert --for object-detection``, im2rec's work.
 
 Annotations are Pascal VOC's XML files, or the JSON files that jobs take, one for each image.
 """

@@ -179,6 +179,10 @@ class Values(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def as_texts(self) -> dict[str, str]:
+        """Every value as hyperparameters.json has it: a text, tuples with commas, nothing as an empty one."""
+        return {name: _written(value) for name, value in self._values.items()}
+
 
 class Declaration:
     """All hyperparameters of one algorithm, and the rules between them.
@@ -273,6 +277,12 @@ def _shown(raw: object) -> str:
     shown = shown if len(shown) <= 60 else shown[:57] + "..."
     # One line, whatever was written.
     return "'" + "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in shown) + "'"
+
+
+def _written(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "" if value is None else str(value)
 
 
 def _plain(value: object) -> str:

@@ -15,7 +15,7 @@ from common.formats import recordio
 from common.formats.layout import Stream
 from common.images import records
 
-_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 # Bytes from a record's start that are read at once while a file is indexed: frame, head and a few labels.
 _HEAD = recordio.HEADER + records.HEADER + 64
 
@@ -112,7 +112,7 @@ def pairs(channel: Channel) -> Iterator[Item]:
 def images(channel: Channel) -> list[files.DataFile]:
     """The image files of a channel's folder, told by their endings, sorted. Raises ClientError if none is."""
     channel.check()
-    found = [f for f in files.find(channel.folder, channel.name) if f.path.lower().endswith(_ENDINGS)]
+    found = [f for f in files.find(channel.folder, channel.name) if f.path.lower().endswith(ENDINGS)]
     if not found:
         raise ClientError(
             f"channel {channel.name}: there is no image in {channel.folder}; accepted: .jpg and .png files"
@@ -121,7 +121,7 @@ def images(channel: Channel) -> list[files.DataFile]:
 
 
 def share(items: Sequence[Item], channel: Channel, rank: int, hosts: int) -> Sequence[Item]:
-    """The items of one host: all where the platform divided them, else every so-manieth."""
+    """The items of one host: all where the platform divided them, else one of every ``hosts``."""
     if hosts == 1 or channel.config.distribution != "FullyReplicated":
         return items
     return items[rank::hosts]

@@ -84,13 +84,17 @@ class Group:
             return number
         return int(self._reduced(np.array([float(number)]), distributed.ReduceOp.MAX)[0])
 
-    def gather(self, array: NDArray[Any]) -> list[NDArray[Any]]:
-        """The ``array`` of every process, of equal dtype; shapes may differ."""
+    def gather(self, array: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        """The ``array`` of every process; they may differ in their numbers of rows."""
         if self.size == 1:
             return [array]
-        found: list[Any] = [None] * self.size
-        distributed.all_gather_object(found, (array.shape, array.tobytes()))
-        return [np.frombuffer(data, array.dtype).reshape(shape) for shape, data in found]
+        rows = np.zeros((self.most(len(array)), *array.shape[1:]))
+        rows[: len(array)] = array
+        sent = torch.from_numpy(np.append(rows.ravel(), len(array))).to(self._where)
+        found = [torch.empty_like(sent) for _ in range(self.size)]
+        distributed.all_gather(found, sent)
+        parts = [one.cpu().numpy() for one in found]
+        return [part[:-1].reshape(rows.shape)[: int(part[-1])] for part in parts]
 
     def together(self, network: nn.Module) -> nn.Module:
         """``network`` so that its gradients are averaged over all processes."""

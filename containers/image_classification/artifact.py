@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from common.failures import ClientError, one_of
-from common.formats import ndarray
+from common.formats import jsonfile, ndarray
 from common.job import written
 from common.networks import parameters
 from common.networks.parameters import SYMBOL
@@ -28,7 +28,6 @@ PREFIX = "image-classification"
 SYMBOL_FILE, SHAPES_FILE = f"{PREFIX}-symbol.json", "model-shapes.json"
 _PARAMS = re.compile(rf"{PREFIX}-(\d{{4,}})\.params")
 _UNIT = re.compile(r"arg:stage(\d+)_unit(\d+)_conv1_weight")
-_LARGEST_JSON = 16 << 20
 _LARGEST_SIDE = 1 << 14
 CHANNELS = (1, 3)  # grey and RGB
 
@@ -134,7 +133,7 @@ def _last(arrays: Arrays, where: str) -> tuple[str, NDArray[Any]]:
 
 
 def _shape(folder: Path, arrays: Arrays, where: str) -> tuple[int, int, int]:
-    value = _json(folder / SHAPES_FILE)
+    value = jsonfile.read(folder / SHAPES_FILE)
     if value is None:
         gamma = arrays.get("arg:bn_data_gamma")
         return (3 if gamma is None else len(gamma), 224, 224)
@@ -156,21 +155,10 @@ def _multi_label(folder: Path) -> bool:
 
     Which operator AWS's image has for them isn't known; here it is LogisticRegressionOutput.
     """
-    value = _json(folder / SYMBOL_FILE)
+    value = jsonfile.read(folder / SYMBOL_FILE)
     if value is None:
         return False
     try:
         return not any(str(node["op"]).lower().startswith("softmax") for node in value["nodes"])
     except (KeyError, TypeError):
         raise ClientError(f"{SYMBOL_FILE} is not an MXNet symbol") from None
-
-
-def _json(path: Path) -> Any:
-    try:
-        if path.stat().st_size > _LARGEST_JSON:
-            raise ClientError(f"{path.name} is larger than {_LARGEST_JSON} bytes")
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError):
-        raise ClientError(f"{path.name} is not JSON") from None

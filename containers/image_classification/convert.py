@@ -13,18 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import simplejpeg
 
 from common.failures import ClientError
 from common.formats import recordio
-from common.images import decoding, records, sources, transforms
+from common.images import decoding, records, sources
+from common.images.encoding import Encoding, add_options, chosen_encoding
 from common.images.sources import FilePart
 from common.job import written
 from containers.image_classification.reading import row
 
-_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-# Files of these kinds are taken as they are.
-_KEPT = (b"\xff\xd8\xff", b"\x89PNG")
 _SEED = 100  # im2rec's
 
 
@@ -43,12 +40,7 @@ def convert(arguments: Sequence[str], program: str) -> Iterator[str]:
     Raises ClientError for what is wrong with lists and folders; images that can't be decoded are left out.
     """
     chosen = _parser(program).parse_args(arguments)
-    if not 0 < chosen.share < 1:
-        raise ClientError(f"--share is {chosen.share}; accepted: a number between 0 and 1")
-    if not 1 <= chosen.quality <= 100:
-        raise ClientError(f"--quality is {chosen.quality}; accepted: 1 to 100")
-    if chosen.resize is not None and chosen.resize < 1:
-        raise ClientError(f"--resize is {chosen.resize}; accepted: a number of pixels from 1")
+    encoding = chosen_encoding(chosen)
     if not chosen.source.is_dir():
         raise ClientError(f"there is no folder {chosen.source}; accepted: a folder of images")
     if chosen.list:
@@ -60,7 +52,7 @@ def convert(arguments: Sequence[str], program: str) -> Iterator[str]:
     held = round(len(rows) * chosen.share) if chosen.validation else 0
     parts = [(chosen.target, rows[held:])] + ([(chosen.validation, rows[:held])] if chosen.validation else [])
     for path, part in parts:
-        yield from _write(path, part, chosen.source, chosen.resize, chosen.quality)
+        yield from _write(path, part, chosen.source, encoding)
 
 
 def _parser(program: str) -> argparse.ArgumentParser:
@@ -74,14 +66,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument("source", type=Path, help="folder of images")
     parser.add_argument("target", type=Path, help=".rec file to write")
     parser.add_argument("--list", type=Path, metavar="FILE.lst", help="labels, where folders aren't classes")
-    parser.add_argument(
-        "--validation", type=Path, metavar="FILE.rec", help=".rec file of images that are held out"
-    )
-    parser.add_argument("--share", type=float, default=0.2, help="of the images that are; default 0.2")
-    parser.add_argument(
-        "--resize", type=int, help="make the shorter side so long; default: files as they are"
-    )
-    parser.add_argument("--quality", type=int, default=95, help="of JPEGs that are made; default 95")
+    add_options(parser)
     return parser
 
 
@@ -92,7 +77,7 @@ def _found(folder: Path) -> tuple[list[str], list[_Row]]:
         (label, path.relative_to(folder))
         for label, name in enumerate(classes)
         for path in sorted((folder / name).rglob("*"))
-        if path.suffix.lower() in _ENDINGS and path.name[0] != "."
+        if path.suffix.lower() in sources.ENDINGS and path.name[0] != "."
     ]
     if not paths:
         raise ClientError(
@@ -122,13 +107,13 @@ def _listed(path: Path) -> list[_Row]:
     return found
 
 
-def _write(path: Path, rows: Sequence[_Row], folder: Path, resize: int | None, quality: int) -> Iterator[str]:
+def _write(path: Path, rows: Sequence[_Row], folder: Path, encoding: Encoding) -> Iterator[str]:
     """Writes records and their list."""
     kept: list[_Row] = []
     with written(path) as temporary, temporary.open("wb") as file:
         for one in rows:
             try:
-                image = _image(folder / one.path, resize, quality)
+                image = _image(folder / one.path, encoding)
             except decoding.Undecodable as error:
                 yield f"left out: {error}"
                 continue
@@ -148,15 +133,8 @@ def _write(path: Path, rows: Sequence[_Row], folder: Path, resize: int | None, q
     yield f"{path}: {len(kept)} images; {listed}: their list"
 
 
-def _image(path: Path, resize: int | None, quality: int) -> bytes:
+def _image(path: Path, encoding: Encoding) -> bytes:
     """A file as it is, where it can be, else a JPEG. Raises ClientError when it isn't there."""
     data = sources.content(FilePart(str(path)))
     pixels = decoding.rgb(data, str(path))
-    if resize is None and data.startswith(_KEPT):
-        return data
-    if resize is not None:
-        pixels = transforms.resize_shorter(pixels, resize)
-    found: bytes = simplejpeg.encode_jpeg(
-        np.ascontiguousarray(pixels), quality, "RGB", colorsubsampling="420"
-    )
-    return found
+    return encoding.encoded(data, pixels)

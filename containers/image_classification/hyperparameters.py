@@ -7,33 +7,16 @@ from common.hyperparameters import (
     Parameter,
     Tuning,
     Values,
-    boolean,
     choice,
     integer,
     number,
     text,
 )
+from common.learning.declaring import early_stopping, epochs
 
 # Depths of networks for large and for small images, as common/networks/resnet_v2.py has them.
 LARGE, SMALL = (18, 34, 50, 101, 152, 200), (20, 32, 44, 56, 110)
 AUGMENTATIONS = ("crop", "crop_color", "crop_color_transform")
-
-
-def epochs_list(written: str) -> tuple[int, ...]:
-    """``10,20`` as rising numbers of epochs; none for an empty text. Raises ValueError."""
-    parts = [part.strip() for part in written.split(",") if part.strip()]
-    found = tuple(int(part) for part in parts if part.isascii() and part.isdigit())
-    if len(found) != len(parts) or any(epoch < 1 for epoch in found) or list(found) != sorted(set(found)):
-        raise ValueError
-    return found
-
-
-def flag(written: str) -> bool:
-    """``True`` and ``False``, or 1 and 0. Raises ValueError."""
-    found = {"true": True, "1": True, "false": False, "0": False}.get(written.lower())
-    if found is None:
-        raise ValueError
-    return found
 
 
 def _shape(written: str) -> tuple[int, int, int]:
@@ -160,35 +143,7 @@ DECLARATION = Declaration(
         "validation accuracy are.",
         min=1,
     ),
-    boolean(
-        "early_stopping",
-        "End when validation accuracy no longer gets better.",
-        default=False,
-        reader=flag,
-        accepts="True or False, or 1 or 0",
-    ),
-    integer(
-        "early_stopping_min_epochs",
-        "Epochs before early stopping may end the training.",
-        default=10,
-        min=1,
-        applies={"early_stopping": (True,)},
-    ),
-    integer(
-        "early_stopping_patience",
-        "Epochs without improvement after which training ends.",
-        default=5,
-        min=1,
-        applies={"early_stopping": (True,)},
-    ),
-    number(
-        "early_stopping_tolerance",
-        "Relative improvement of the best validation accuracy that counts as one.",
-        default=0.0,
-        min=0,
-        max=1,
-        applies={"early_stopping": (True,)},
-    ),
+    *early_stopping("validation accuracy", 10, 5),
     integer("epochs", "Passes over the training images.", default=30, min=1),
     number(
         "eps",
@@ -237,11 +192,9 @@ DECLARATION = Declaration(
         min=0,
         max=1,
     ),
-    text(
+    epochs(
         "lr_scheduler_step",
         "Epochs after which the learning rate is lowered, with commas between them.",
-        reader=epochs_list,
-        accepts="rising numbers of epochs with commas between them, such as 10,20",
     ),
     integer(
         "mini_batch_size",

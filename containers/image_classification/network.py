@@ -5,10 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from common.networks import folding
-from common.networks.resnet_v2 import LARGE, SMALL, Trunk, Unit
+from common.networks.resnet_v2 import Trunk, Unit
 from common.networks.symbols import NetworkGraph
 
-DEPTHS = (*LARGE, *SMALL)
 LAST = "fc"  # the dense layer's name
 
 

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from common.failures import ClientError
-from common.formats import ndarray
+from common.formats import jsonfile, ndarray
 from common.job import written
 from common.networks import parameters
 from common.networks.parameters import SYMBOL
@@ -28,7 +28,6 @@ from containers.object_detection.plans import BASES, RESNET, VGG, plan
 
 PREFIX = "model_algo_1"
 PARAMS, SYMBOL_FILE, SETTINGS = f"{PREFIX}-0000.params", f"{PREFIX}-symbol.json", "hyperparams.json"
-_LARGEST_JSON = 16 << 20
 _LARGEST_SIDE = 4096
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -65,7 +64,7 @@ def read(folder: Path) -> Model:
         raise ClientError(f"there is no {PARAMS} in the model folder") from None
     if not isinstance(arrays, dict):
         raise ClientError(f"{PARAMS} holds arrays without names")
-    settings, graph = _json(folder / SETTINGS) or {}, _json(folder / SYMBOL_FILE)
+    settings, graph = jsonfile.read(folder / SETTINGS) or {}, jsonfile.read(folder / SYMBOL_FILE)
     if not isinstance(settings, dict):
         raise ClientError(f"{SETTINGS} is not a JSON object")
     base = _base(arrays)
@@ -144,14 +143,3 @@ def _share(settings: dict[str, Any], name: str, default: float) -> float:
     if not 0 < number <= 1:
         raise ClientError(f"{SETTINGS}: {name} is {value!r}; accepted: a number above 0 and at most 1")
     return number
-
-
-def _json(path: Path) -> Any:
-    try:
-        if path.stat().st_size > _LARGEST_JSON:
-            raise ClientError(f"{path.name} is larger than {_LARGEST_JSON} bytes")
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError):
-        raise ClientError(f"{path.name} is not JSON") from None

@@ -12,19 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import simplejpeg
 
 from common.failures import ClientError
 from common.formats import recordio
-from common.images import decoding, records, sources, transforms
+from common.images import decoding, records, sources
+from common.images.encoding import Encoding, add_options, chosen_encoding
 from common.images.sources import FilePart
 from common.job import written
 from containers.object_detection import voc
 from containers.object_detection.annotations import HEADER, ROW, Boxes, Label, Objects, packed
 
-_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-# Files of these kinds are taken as they are.
-_KEPT = (b"\xff\xd8\xff", b"\x89PNG")
 _SEED = 100  # im2rec's
 _ANY = 1 << 30  # classes, and numbers of a label
 
@@ -43,12 +40,7 @@ def convert(arguments: Sequence[str], program: str) -> Iterator[str]:
     Raises ClientError for what is wrong with annotations; images that can't be decoded are left out.
     """
     chosen = _parser(program).parse_args(arguments)
-    if not 0 < chosen.share < 1:
-        raise ClientError(f"--share is {chosen.share}; accepted: a number between 0 and 1")
-    if not 1 <= chosen.quality <= 100:
-        raise ClientError(f"--quality is {chosen.quality}; accepted: 1 to 100")
-    if chosen.resize is not None and chosen.resize < 1:
-        raise ClientError(f"--resize is {chosen.resize}; accepted: a number of pixels from 1")
+    encoding = chosen_encoding(chosen)
     for folder in (chosen.images, chosen.annotations):
         if not folder.is_dir():
             raise ClientError(f"there is no folder {folder}; accepted: a folder of files")
@@ -77,7 +69,7 @@ def convert(arguments: Sequence[str], program: str) -> Iterator[str]:
     if chosen.validation:
         parts.append((chosen.validation, pictures[:held]))
     for path, part in parts:
-        yield from _write(path, part, chosen.resize, chosen.quality)
+        yield from _write(path, part, encoding)
 
 
 def _parser(program: str) -> argparse.ArgumentParser:
@@ -94,20 +86,13 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--classes", metavar="A,B,...", help="names of classes 0, 1, ... in .xml; default: all, by alphabet"
     )
-    parser.add_argument(
-        "--validation", type=Path, metavar="FILE.rec", help=".rec file of images that are held out"
-    )
-    parser.add_argument("--share", type=float, default=0.2, help="of the images that are; default 0.2")
-    parser.add_argument(
-        "--resize", type=int, help="make the shorter side so long; default: files as they are"
-    )
-    parser.add_argument("--quality", type=int, default=95, help="of JPEGs that are made; default 95")
+    add_options(parser)
     return parser
 
 
 def _images(folder: Path) -> dict[str, Path]:
     """Image files, by their path without ending and by their path."""
-    paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in _ENDINGS]
+    paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in sources.ENDINGS]
     if not paths:
         raise ClientError(f"{folder} holds no images; accepted: JPEG and PNG files")
     found = {str(path.relative_to(folder).with_suffix("")): path for path in paths}
@@ -161,7 +146,7 @@ def _of_json(texts: Sequence[Path], folder: Path, images: dict[str, Path]) -> li
     return pictures
 
 
-def _write(path: Path, pictures: Sequence[_Picture], resize: int | None, quality: int) -> Iterator[str]:
+def _write(path: Path, pictures: Sequence[_Picture], encoding: Encoding) -> Iterator[str]:
     """Writes records."""
     count = largest = 0
     # Difficult objects take a sixth number, which most data don't need.
@@ -169,7 +154,7 @@ def _write(path: Path, pictures: Sequence[_Picture], resize: int | None, quality
     with written(path) as temporary, temporary.open("wb") as file:
         for number, one in enumerate(pictures):
             try:
-                image = _image(one, resize, quality)
+                image = _image(one, encoding)
             except decoding.Undecodable as error:
                 yield f"left out: {error}"
                 continue
@@ -181,16 +166,9 @@ def _write(path: Path, pictures: Sequence[_Picture], resize: int | None, quality
     yield f"{path}: num_training_samples={count}, label_width at least {largest}"
 
 
-def _image(one: _Picture, resize: int | None, quality: int) -> bytes:
+def _image(one: _Picture, encoding: Encoding) -> bytes:
     """A file as it is, where it can be, else a JPEG. Raises Undecodable, and ClientError as `Label.check`."""
     data = sources.content(FilePart(str(one.path)))
     pixels = decoding.rgb(data, str(one.path))
     one.label.check(pixels.shape[1], pixels.shape[0], str(one.path))
-    if resize is None and data.startswith(_KEPT):
-        return data
-    if resize is not None:
-        pixels = transforms.resize_shorter(pixels, resize)
-    found: bytes = simplejpeg.encode_jpeg(
-        np.ascontiguousarray(pixels), quality, "RGB", colorsubsampling="420"
-    )
-    return found
+    return encoding.encoded(data, pixels)

@@ -4,26 +4,10 @@ from __future__ import annotations
 
 import re
 
-from common.hyperparameters import Declaration, Tuning, Values, boolean, choice, integer, number, text
+from common.hyperparameters import Declaration, Tuning, Values, choice, integer, number, text
+from common.learning.declaring import early_stopping, epochs
 
 _SGD, _SGD_RMSPROP = ("sgd",), ("sgd", "rmsprop")
-
-
-def epochs_list(written: str) -> tuple[int, ...]:
-    """``10,20`` as rising numbers of epochs; none for an empty text. Raises ValueError."""
-    parts = [part.strip() for part in written.split(",") if part.strip()]
-    found = tuple(int(part) for part in parts if part.isascii() and part.isdigit())
-    if len(found) != len(parts) or any(epoch < 1 for epoch in found) or list(found) != sorted(set(found)):
-        raise ValueError
-    return found
-
-
-def flag(written: str) -> bool:
-    """``True`` and ``False``, or 1 and 0. Raises ValueError."""
-    found = {"true": True, "1": True, "false": False, "0": False}.get(written.lower())
-    if found is None:
-        raise ValueError
-    return found
 
 
 def _pattern(written: str) -> str:
@@ -53,35 +37,7 @@ DECLARATION = Declaration(
     integer("num_classes", "Number of object classes.", required=True, min=1, max=100_000),
     integer("num_training_samples", "Number of training images.", required=True, min=1),
     choice("base_network", "Network that features come from.", "vgg-16", "resnet-50", default="vgg-16"),
-    boolean(
-        "early_stopping",
-        "End when validation mAP no longer gets better.",
-        default=False,
-        reader=flag,
-        accepts="True or False, or 1 or 0",
-    ),
-    integer(
-        "early_stopping_min_epochs",
-        "Epochs before early stopping may end the training.",
-        default=10,
-        min=1,
-        applies={"early_stopping": (True,)},
-    ),
-    integer(
-        "early_stopping_patience",
-        "Epochs without improvement after which training ends.",
-        default=5,
-        min=1,
-        applies={"early_stopping": (True,)},
-    ),
-    number(
-        "early_stopping_tolerance",
-        "Relative improvement of the best validation mAP that counts as one.",
-        default=0.0,
-        min=0,
-        max=1,
-        applies={"early_stopping": (True,)},
-    ),
+    *early_stopping("validation mAP", 10, 5),
     integer(
         "image_shape",
         "Side of the square that images are squashed to; 300 and 512 are the usual ones.",
@@ -128,11 +84,9 @@ DECLARATION = Declaration(
         max=1,
         exclusive_max=True,
     ),
-    text(
+    epochs(
         "lr_scheduler_step",
         "Epochs after which the learning rate is lowered, with commas between them.",
-        reader=epochs_list,
-        accepts="rising numbers of epochs with commas between them, such as 10,20",
     ),
     integer(
         "mini_batch_size",

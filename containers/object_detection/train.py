@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -231,9 +229,8 @@ def _detected(detector: Network, this: _Work, batch: Loaded) -> list[NDArray[np.
 
 def _describe(run: Run, detector: Network) -> None:
     values = run.hyperparameters
-    settings = {name: _text(value) for name, value in values.items()}
     model = Model(detector, values["nms_threshold"], values["nms_topk"])
-    artifact.write_description(run.job.model, model, settings)
+    artifact.write_description(run.job.model, model, values.as_texts())
 
 
 def _announce(run: Run) -> None:
@@ -245,12 +242,6 @@ def _announce(run: Run) -> None:
     for channel in run.channels.values():
         if channel.piped:
             log.info("The channel '%s' is in pipe input mode under %s.", channel.name, channel.folder)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    return value if isinstance(value, str) else "" if value is None else json.dumps(value)
 
 
 def _learner(run: Run, group: Group) -> Learner[Network]:

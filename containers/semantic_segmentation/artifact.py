@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from common.failures import ClientError, one_of
-from common.formats import ndarray
+from common.formats import jsonfile, ndarray
 from common.networks import parameters
 from common.networks.parameters import GLUON
 from containers.semantic_segmentation.backbone import BACKBONES, WIDTHS
@@ -26,7 +25,6 @@ MODEL, BEST, SETTINGS = "model_algo-1", "model_best.params", "hyperparams.json"
 FILES = (MODEL, BEST)
 _CROP = 240  # what the hyperparameter crop_size is by default
 _LARGEST_CROP = 1 << 16
-_LARGEST_JSON = 16 << 20
 _MOST_CLASSES = 254
 _AUXILIARY = "auxlayer."
 _BLOCK = re.compile(r"layer3\.(\d+)\.conv1\.weight")
@@ -103,14 +101,9 @@ def _loaded(path: Path) -> Arrays:
 
 def _settings(path: Path) -> dict[str, str]:
     """The hyperparameters of a file, as texts; none where there is no file. Raises ClientError."""
-    try:
-        if path.stat().st_size > _LARGEST_JSON:
-            raise ClientError(f"{SETTINGS} is larger than {_LARGEST_JSON} bytes")
-        found = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    found = jsonfile.read(path)
+    if found is None:
         return {}
-    except (OSError, ValueError, RecursionError):
-        raise ClientError(f"{SETTINGS} is not JSON") from None
     if not isinstance(found, dict):
         raise ClientError(f"{SETTINGS} is not a JSON object")
     return {name: str(value).strip('"') for name, value in found.items()}

@@ -276,10 +276,4 @@ def _masks(run: Run, name: str) -> Masks:
 
 def _describe(run: Run) -> None:
     with written(run.job.model / artifact.SETTINGS) as path:
-        path.write_text(json.dumps({name: _text(value) for name, value in run.hyperparameters.items()}))
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    return value if isinstance(value, str) else str(value)
+        path.write_text(json.dumps(run.hyperparameters.as_texts()))

@@ -4,38 +4,16 @@ from __future__ import annotations
 
 from common.hyperparameters import (
     Declaration,
-    Parameter,
     Tuning,
     Values,
-    boolean,
     choice,
     integer,
     number,
-    text,
 )
+from common.learning.declaring import early_stopping, epochs, switch
 
 # Sides of crops are multiples of this: what the networks shrink images by.
 STRIDE = 8
-
-
-def epochs_list(written: str) -> tuple[int, ...]:
-    """``10,20`` as rising numbers of epochs; none for an empty text. Raises ValueError."""
-    parts = [part.strip() for part in written.split(",") if part.strip()]
-    found = tuple(int(part) for part in parts if part.isascii() and part.isdigit())
-    if len(found) != len(parts) or any(epoch < 1 for epoch in found) or list(found) != sorted(set(found)):
-        raise ValueError
-    return found
-
-
-def _flag(written: str) -> bool:
-    found = {"true": True, "1": True, "false": False, "0": False}.get(written.lower())
-    if found is None:
-        raise ValueError
-    return found
-
-
-def _switch(name: str, meaning: str, default: bool) -> Parameter:
-    return boolean(name, meaning, default=default, reader=_flag, accepts="True or False, or 1 or 0")
 
 
 def _crop(written: str) -> int:
@@ -55,7 +33,6 @@ def _steps_given(values: Values) -> str | None:
 
 
 _STEP = {"lr_scheduler": ("step",)}
-_STOPPING = {"early_stopping": (True,)}
 _SGD = {"optimizer": ("sgd",)}
 _RMSPROP = {"optimizer": ("rmsprop",)}
 
@@ -67,7 +44,7 @@ DECLARATION = Declaration(
         "resnet-101",
         default="resnet-50",
     ),
-    _switch("use_pretrained_model", "The backbone begins with ImageNet's weights.", True),
+    switch("use_pretrained_model", "The backbone begins with ImageNet's weights.", True),
     choice(
         "algorithm",
         "Network that makes masks of features: fully convolutional (fcn), with pyramid pooling (psp), or "
@@ -99,29 +76,7 @@ DECLARATION = Declaration(
         reader=_crop,
         accepts="an integer above 16 and at most 4096",
     ),
-    _switch("early_stopping", "End when validation mIOU no longer gets better.", False),
-    integer(
-        "early_stopping_min_epochs",
-        "Epochs before early stopping may end the training.",
-        default=5,
-        min=1,
-        applies=_STOPPING,
-    ),
-    integer(
-        "early_stopping_patience",
-        "Epochs without improvement after which training ends.",
-        default=4,
-        min=1,
-        applies=_STOPPING,
-    ),
-    number(
-        "early_stopping_tolerance",
-        "Relative improvement of the best validation mIOU that counts as one.",
-        default=0.0,
-        min=0,
-        max=1,
-        applies=_STOPPING,
-    ),
+    *early_stopping("validation mIOU", 5, 4),
     integer("epochs", "Passes over the training images.", default=10, min=1),
     number(
         "gamma1",
@@ -158,12 +113,9 @@ DECLARATION = Declaration(
         max=1,
         applies=_STEP,
     ),
-    text(
+    epochs(
         "lr_scheduler_step",
         "Epochs after which the learning rate is lowered, with commas between them.",
-        default=(),
-        reader=epochs_list,
-        accepts="rising numbers of epochs with commas between them, such as 10,20",
         applies=_STEP,
     ),
     integer(
@@ -195,7 +147,7 @@ DECLARATION = Declaration(
         default="sgd",
         tuning=Tuning(("sgd", "adam", "adadelta")),
     ),
-    _switch("syncbn", "Batch norms are computed over the images of all GPUs.", False),
+    switch("syncbn", "Batch norms are computed over the images of all GPUs.", False),
     integer(
         "validation_mini_batch_size",
         "Images that are scored together, cut to crop_size; with 1 they are scored whole, one by one.",

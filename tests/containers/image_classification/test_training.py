@@ -64,10 +64,10 @@ def params(done):
 
 
 def test_digits_are_learned(job, run):
-    """Scikit-learn's digits in three passes; 97 of 100 are right after ten."""
-    made = job(epochs=3, num_training_samples=1000, augmentation_type="crop", mini_batch_size=25)
+    """Scikit-learn's digits in five passes."""
+    made = job(epochs=5, num_training_samples=1000, augmentation_type="crop", mini_batch_size=25)
     done = run(with_records(made, rec(range(1000)), rec(range(1400, 1797)))).succeeded()
-    assert max(accuracies(done.log)) > 0.6
+    assert max(accuracies(done.log)) > 0.8
     classifier = predict.load(done.model)
     answers = [classifier.predict(png(n), {})["prediction"][0].argmax() for n in range(1400, 1500)]
     assert np.mean(answers == DIGITS.target[1400:1500]) > 0.75

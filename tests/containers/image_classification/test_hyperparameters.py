@@ -31,7 +31,7 @@ def test_defaults_are_those_of_the_documents():
         "kv_store": None,
         "learning_rate": 0.1,
         "lr_scheduler_factor": 0.1,
-        "lr_scheduler_step": None,
+        "lr_scheduler_step": (),
         "mini_batch_size": 32,
         "momentum": 0.9,
         "multi_label": 0,

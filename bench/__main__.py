@@ -27,6 +27,7 @@ COMMANDS = (
     "word_vectors",
     "text_classification",
     "object2vec",
+    "image_loading",
     "endpoint",
     "memory kmeans",
     "memory linear-learner",

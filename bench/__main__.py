@@ -29,6 +29,7 @@ COMMANDS = (
     "object2vec",
     "image_loading",
     "endpoint",
+    "image_endpoint",
     "memory kmeans",
     "memory linear-learner",
     "memory factorization-machines",

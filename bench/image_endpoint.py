@@ -1,0 +1,84 @@
+"""One photograph through image classification's endpoint, against a bare PyTorch script without HTTP.
+
+The network is AWS's ResNet of --depth layers at 224x224 with 1,000 classes and weights drawn at random. The
+script decodes with Pillow, squashes with OpenCV and runs the same module in inference mode. Both answer the
+same JPEG of 500x375 pixels, in turns, with all cores; the medians count, and the answers must agree. Run as::
+
+    python -m bench.image_endpoint [--depth 50] [--requests 40]
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+from bench.image_loading import made
+from common import manifest
+from common.job import written
+from common.networks.resnet_v2 import initialize
+from containers.image_classification import artifact
+from containers.image_classification.network import Classifier
+from local.endpoints import Endpoint
+
+SIZE, CLASSES = 224, 1000
+
+
+def bare(network: Classifier, image: bytes) -> list[float]:
+    """What a script of a few lines answers."""
+    pixels = cv2.resize(np.asarray(Image.open(io.BytesIO(image)).convert("RGB")), (SIZE, SIZE))
+    batch = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
+    with torch.inference_mode():
+        answer: list[float] = network(batch).softmax(1)[0].tolist()
+    return answer
+
+
+def main() -> None:
+    """Prints both sides and the ratio."""
+    parser = argparse.ArgumentParser(prog="python -m bench.image_endpoint")
+    parser.add_argument("--depth", type=int, default=50)
+    parser.add_argument("--requests", type=int, default=40)
+    chosen = parser.parse_args()
+    network = Classifier(chosen.depth, (3, SIZE, SIZE), CLASSES)
+    initialize(network, torch.Generator().manual_seed(0))
+    network.eval()
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        (root / "model").mkdir()
+        with written(root / "model" / artifact.params_file(1)) as path:
+            artifact.write_params(path, network)
+        artifact.write_description(root / "model", network, 1)
+        image = made(root, 1)[0].read_bytes()
+        times: dict[str, list[float]] = {"endpoint": [], "script": []}
+        with Endpoint(manifest.load("image-classification"), root) as endpoint:
+            endpoint.wait()
+            sides = {
+                "endpoint": lambda: json.loads(endpoint.invoke(image, "image/jpeg")),
+                "script": lambda: bare(network, image),
+            }
+            for turn in range(chosen.requests + 5):  # the first few warm caches up
+                answers = {}
+                for name, ask in sides.items():
+                    started = time.perf_counter()
+                    answers[name] = ask()
+                    if turn >= 5:
+                        times[name].append(time.perf_counter() - started)
+    if not np.allclose(answers["endpoint"], answers["script"], rtol=1e-2, atol=1e-5):
+        raise SystemExit("the answers differ")
+    taken = {name: statistics.median(values) for name, values in times.items()}
+    print(f"endpoint, one image:    {1000 * taken['endpoint']:7.1f} ms")
+    print(f"bare PyTorch script:    {1000 * taken['script']:7.1f} ms")
+    print(f"{taken['endpoint'] / taken['script']:.2f} of its time, ResNet-{chosen.depth}")
+
+
+if __name__ == "__main__":
+    main()

@@ -73,6 +73,12 @@ def ours(loader: Loader, paths: list[Path], epoch: int) -> Iterator[int]:
         yield batch.count
 
 
+def theirs(peer: DataLoader) -> Iterator[int]:
+    """The same of the DataLoader."""
+    for images, _ in peer:
+        yield len(images)
+
+
 def seconds(batches: Iterator[int], expected: int) -> float:
     """How long an epoch takes; every image must come."""
     started = time.perf_counter()
@@ -105,10 +111,8 @@ def main() -> None:
         times: dict[str, list[float]] = {"ours": [], "theirs": []}
         with Loader(prepare, prepare.shapes, BATCH, WORKERS, 0) as loader:
             for turn in range(chosen.rounds + 1):  # the first starts the workers
-                epochs = {
-                    "ours": ours(loader, paths, turn),
-                    "theirs": (len(images) for images, _ in peer),
-                }
+                # Neither begins before its turn: a DataLoader's iterator prefetches as soon as it is made.
+                epochs = {"ours": ours(loader, paths, turn), "theirs": theirs(peer)}
                 for name, batches in epochs.items():
                     taken = seconds(batches, len(paths))
                     if turn:

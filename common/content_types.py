@@ -15,6 +15,7 @@ RECORDIO_PROTOBUF = "application/x-recordio-protobuf"
 LIBSVM = "text/libsvm"
 PARQUET = "application/x-parquet"
 TEXT = "text/plain"
+BYTES = "application/octet-stream"  # whatever it is
 
 # Other spellings that AWS's images take for the same format.
 SYNONYMS = {

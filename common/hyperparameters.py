@@ -162,7 +162,8 @@ def text(name: str, meaning: str, **rest: Any) -> Parameter:
 class Values(Mapping[str, Any]):
     """Resolved hyperparameters: defaults with a user's values over them.
 
-    ``given`` are the names the user wrote; ``internal`` what came with a leading underscore undeclared.
+    ``given`` are the names the user wrote; ``internal`` what came undeclared: with a leading underscore, or
+    whatever else a declaration takes that is open.
     """
 
     def __init__(self, values: Mapping[str, Any], given: Sequence[str], internal: Mapping[str, str]) -> None:
@@ -187,11 +188,19 @@ class Values(Mapping[str, Any]):
 class Declaration:
     """All hyperparameters of one algorithm, and the rules between them.
 
-    ``rules`` tell faults. ``idle`` tell what a user gave in vain, where ``applies`` can't say it.
+    ``rules`` tell faults. ``idle`` tell what a user gave in vain, where ``applies`` can't say it. One that is
+    ``open`` takes undeclared names too: a user's script has names of its own.
     """
 
-    def __init__(self, *parameters: Parameter, rules: Sequence[Rule] = (), idle: Sequence[Rule] = ()) -> None:
+    def __init__(
+        self,
+        *parameters: Parameter,
+        rules: Sequence[Rule] = (),
+        idle: Sequence[Rule] = (),
+        open: bool = False,
+    ) -> None:
         self.parameters = parameters
+        self.open = open
         self.rules = tuple(rules)
         self.idle = tuple(idle)
         self._by_name = {parameter.name: parameter for parameter in parameters}
@@ -213,10 +222,10 @@ class Declaration:
             name = self._canonical.get(spelled, spelled)
             parameter = self._by_name.get(name)
             if parameter is None:
-                if spelled.startswith("_"):
+                if self.open or spelled.startswith("_"):
                     internal[spelled] = _text(raw)
                 else:
-                    faults.append(self._unknown(spelled))
+                    faults.append(self.unknown(spelled))
                 continue
             if name in values:
                 faults.append(f"hyperparameter {name} is given twice, as {spelled} too")
@@ -255,7 +264,8 @@ class Declaration:
                     break
         return sentences + [sentence for rule in self.idle if (sentence := rule(values))]
 
-    def _unknown(self, name: str) -> str:
+    def unknown(self, name: str) -> str:
+        """The fault of a name that isn't declared, with the nearest that is."""
         known = [*self._by_name, *self._canonical]
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
         hint = f"did you mean {near[0]}?" if near else f"known are {one_of(n for n in known if n[0] != '_')}"

@@ -34,7 +34,7 @@ class ChannelSpec:
 
     name: str
     purpose: str
-    content_types: tuple[str, ...]  # the first is the default
+    content_types: tuple[str, ...]  # the first is the default; none: whatever the job says
     required: bool = False
     labels: str = "ignored"  # "required" or "ignored"
     label_size: int = 1  # leading label columns of CSV and Parquet when the content type doesn't say
@@ -102,6 +102,7 @@ class Manifest:
     artifact: tuple[str, ...]
     packages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     pretrained: tuple[str, ...] = ()  # networks whose ImageNet weights it can begin with
+    other_channels: str = ""  # purpose of channels of any other name, which a user's own program reads
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -114,6 +115,8 @@ class Manifest:
         for channel in self.channels:
             if channel.name == name:
                 return channel
+        if self.other_channels:
+            return ChannelSpec(name, self.other_channels, ())
         raise ClientError(
             f"channel {name} is unknown to {self.name}; "
             f"accepted: {one_of(channel.name for channel in self.channels)}"
@@ -175,6 +178,7 @@ def _manifest(folder: str, data: dict[str, Any]) -> Manifest:
         artifact=tuple(data["artifact"]),
         packages=_frozen(data.get("packages", {})),
         pretrained=tuple(data.get("pretrained", ())),
+        other_channels=data.get("other_channels", ""),
     )
 
 

@@ -271,7 +271,7 @@ def _channels(chosen: argparse.Namespace, algorithm: Manifest) -> list[ChannelSo
 
     places = {name: getattr(chosen, name) for name in CHANNELS if getattr(chosen, name)}
     places.update(_pairs("--channel", chosen.channel))
-    if not places:
+    if not places and any(channel.required for channel in algorithm.channels):
         raise ClientError(f"no data is given; {algorithm.name} needs --train DATA")
     types = _of_channels(chosen.content_type, places)
     attributes = _of_channels(chosen.attributes, places)

@@ -40,8 +40,11 @@ def as_text(algorithm: Manifest) -> str:
         need = "required" if channel.required else "optional"
         lines.append(f"  {channel.name:<12} {need}: {channel.purpose}")
         lines.append(
-            f"  {'':<12} {', '.join(channel.content_types)} in {', '.join(channel.input_modes)} mode"
+            f"  {'':<12} {', '.join(channel.content_types) or 'anything'} "
+            f"in {', '.join(channel.input_modes)} mode"
         )
+    if algorithm.other_channels:
+        lines.append(f"  {'any other':<12} optional: {algorithm.other_channels}")
     lines += ["", "Metrics"]
     lines += [f"  {metric.name:<32} {metric.direction:<9} {metric.meaning}" for metric in algorithm.metrics]
     rules = algorithm.training

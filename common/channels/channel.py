@@ -270,8 +270,10 @@ class Channel:
 
     def _accept_content_type(self) -> MediaType:
         given = self.config.content_type
-        media_type = content_types.parse(given or self.spec.content_types[0])
         accepted = self.spec.content_types
+        if not accepted:
+            return content_types.parse(given or content_types.BYTES)
+        media_type = content_types.parse(given or accepted[0])
         where = ""
         if self.piped and self.spec.pipe_content_types is not None:
             accepted = self.spec.pipe_content_types

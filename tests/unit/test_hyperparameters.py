@@ -137,6 +137,13 @@ def test_all_faults_are_told_at_once():
     assert "k is missing" in message
 
 
+def test_an_open_declaration_takes_names_of_a_users_own():
+    opened = Declaration(integer("k", "", default=1), open=True)
+    values = opened.resolve({"k": "2", "rl.training.stop": '"30"', "_knob": "1"})
+    assert values["k"] == 2
+    assert values.internal == {"rl.training.stop": "30", "_knob": "1"}
+
+
 def test_rules_between_parameters_are_checked():
     assert "unlucky" in refused(k="7")
 

@@ -1,5 +1,6 @@
 """Every manifest: whole, in step with its declaration, its README and the promises of the contract."""
 
+import dataclasses
 import re
 import tomllib
 
@@ -15,8 +16,8 @@ NAMES = list(manifest.known())
 @pytest.mark.parametrize("name", NAMES)
 def test_a_manifest_is_whole(name):
     found = manifest.load(name)
-    assert found.channels[0].name == "train"
-    assert found.channels[0].required
+    # A user's program reads what it likes.
+    assert found.other_channels or (found.channels[0].name == "train" and found.channels[0].required)
     assert set(found.training.devices) <= {"cpu", "gpu"}
     assert found.inference.default_accept in found.inference.accepts
     # Answers are JSON, also where AWS has none; but not pictures.
@@ -53,6 +54,15 @@ def test_readmes_have_the_declarations_tables():
 def test_an_unknown_algorithm_is_told_with_those_there_are():
     with pytest.raises(ClientError, match="algorithm kmean is unknown; accepted: "):
         manifest.load("kmean")
+
+
+def test_channels_of_other_names_are_taken_where_a_users_program_reads_them():
+    closed = manifest.load("kmeans")
+    with pytest.raises(ClientError, match="channel mine is unknown to kmeans"):
+        closed.channel("mine")
+    opened = dataclasses.replace(closed, other_channels="the script's own")
+    assert opened.channel("mine") == manifest.ChannelSpec("mine", "the script's own", ())
+    assert opened.channel("train") is closed.channels[0]
 
 
 def test_builds_learn_what_to_install(capsys):

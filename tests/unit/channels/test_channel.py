@@ -158,6 +158,11 @@ def test_content_types(make):
         make(content_type="image/png")
 
 
+def test_a_channel_that_lists_no_content_type_takes_any(make):
+    assert make(content_types=(), content_type="image/png").media_type.name == "image/png"
+    assert make(content_types=()).media_type.name == "application/octet-stream"
+
+
 def test_content_types_of_pipe_mode(make):
     settings = {"content_types": ("text/libsvm", "text/csv"), "pipe_content_types": ("text/csv",)}
     assert make(**settings).media_type.name == "text/libsvm"

@@ -7,13 +7,19 @@ augmentation_type=crop. Rounds take turns; the best of each counts. FOLDER is on
 one, noise of several scales is made, 500x375 pixels and 70 KB an image. Ours decodes a JPEG at the smallest
 scale that is enough, as it does in a job. Run as::
 
-    python -m bench.image_loading [FOLDER] [--images 600] [--rounds 3]
+    python -m bench.image_loading [FOLDER] [--images 600] [--rounds 3] [--workers 2]
+        [--peer-python PATH]
+
+where PATH is a Python that has mxnet, such as the one that ``make test-interop`` makes: its ImageRecordIter
+then reads the same images as records. On fewer than six processors it decodes on one thread, whatever is
+asked for: compare it with ``--workers 1``.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,11 +31,13 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from common.formats import recordio
+from common.images import records
 from common.images.loading import Loader
 from common.images.sources import FilePart, Item
 from containers.image_classification.augmenting import Prepare
 
-SIZE, SHORTER, BATCH, WORKERS = 224, 256, 32, 2
+SIZE, SHORTER, BATCH = 224, 256, 32
 
 
 def write_jpegs(folder: Path, count: int) -> list[Path]:
@@ -79,6 +87,16 @@ def theirs(peer: DataLoader) -> Iterator[int]:
         yield len(images)
 
 
+def mxnet(python: str, paths: list[Path], folder: Path, rounds: int, threads: int) -> float:
+    """Images a second of MXNet's reader over the same images as records."""
+    with (folder / "peer.rec").open("wb") as file:
+        for number, path in enumerate(paths):
+            file.write(recordio.frame(records.pack(0.0, path.read_bytes(), number)))
+    peer = Path(__file__).with_name("mxnet_peer.py")
+    command = [python, peer, "loading", file.name, str(rounds), str(threads)]
+    return float(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.split()[-1])
+
+
 def seconds(batches: Iterator[int], expected: int) -> float:
     """How long an epoch takes; every image must come."""
     started = time.perf_counter()
@@ -95,6 +113,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--images", type=int, default=600, help="how many an epoch has")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--peer-python", help="a Python that has mxnet")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
@@ -106,10 +126,10 @@ def main() -> None:
         if not found:
             raise SystemExit(f"{chosen.folder} holds no .jpg files")
         paths = [found[number % len(found)] for number in range(chosen.images)]
-        peer = DataLoader(Photographs(paths), BATCH, num_workers=WORKERS, persistent_workers=True)
+        peer = DataLoader(Photographs(paths), BATCH, num_workers=chosen.workers, persistent_workers=True)
         prepare = Prepare((3, SIZE, SIZE), 1, SHORTER, "crop")
         times: dict[str, list[float]] = {"ours": [], "theirs": []}
-        with Loader(prepare, prepare.shapes, BATCH, WORKERS, 0) as loader:
+        with Loader(prepare, prepare.shapes, BATCH, chosen.workers, 0) as loader:
             for turn in range(chosen.rounds + 1):  # the first starts the workers
                 # Neither begins before its turn: a DataLoader's iterator prefetches as soon as it is made.
                 epochs = {"ours": ours(loader, paths, turn), "theirs": theirs(peer)}
@@ -117,10 +137,15 @@ def main() -> None:
                     taken = seconds(batches, len(paths))
                     if turn:
                         times[name].append(taken)
-    best = {name: len(paths) / min(values) for name, values in times.items()}
+        best = {name: len(paths) / min(values) for name, values in times.items()}
+        if chosen.peer_python:
+            best["mxnet"] = mxnet(chosen.peer_python, paths, Path(scratch), chosen.rounds, chosen.workers)
     print(f"image classification's loader:  {best['ours']:7.0f} images/s")
     print(f"DataLoader with Pillow:         {best['theirs']:7.0f} images/s")
-    print(f"{best['ours'] / best['theirs']:.1f}x, {WORKERS} workers each")
+    print(f"{best['ours'] / best['theirs']:.1f}x, {chosen.workers} workers each")
+    if "mxnet" in best:
+        print(f"MXNet's ImageRecordIter:        {best['mxnet']:7.0f} images/s")
+        print(f"{best['ours'] / best['mxnet']:.1f}x")
 
 
 if __name__ == "__main__":

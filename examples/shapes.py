@@ -4,8 +4,9 @@
     python examples/shapes.py detection FOLDER         train.rec and validation.rec
     python examples/shapes.py segmentation FOLDER      pictures and masks in a folder for each channel
 
-Each FOLDER has photo.jpg too, a picture to ask an endpoint about. The photographs are scikit-learn's sample
-pictures (China Images and dany_13 on Flickr, CC BY 2.0). Needs scikit-learn, which `make setup` installs.
+Each FOLDER has photo.jpg too, a picture to ask an endpoint about, and photos/ with eight of them. The
+photographs are scikit-learn's sample pictures (China Images and dany_13 on Flickr, CC BY 2.0). Needs
+scikit-learn, which `make setup` installs.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def classification(folder: Path) -> None:
 
 def detection(folder: Path) -> None:
     """Records of pictures with a disc or a square each."""
-    for channel, seeds in (("train", range(32)), ("validation", range(32, 40))):
+    for channel, seeds in (("train", range(64)), ("validation", range(64, 72))):
         with (folder / f"{channel}.rec").open("wb") as file:
             for seed in seeds:
                 image, _, boxes = scene(seed, (list(COLOURS)[seed % 2],))
@@ -89,6 +90,11 @@ def main() -> None:
     {"classification": classification, "detection": detection, "segmentation": segmentation}[chosen.kind](
         chosen.folder
     )
+    (chosen.folder / "photos").mkdir(exist_ok=True)
+    for number in range(8):
+        # A class for the whole picture, where that is asked for.
+        kinds = (list(COLOURS)[number % 2],) if chosen.kind == "classification" else tuple(COLOURS)
+        scene(200 + number, kinds)[0].save(chosen.folder / "photos" / f"{number}.jpg", quality=92)
     scene(200, tuple(COLOURS))[0].save(chosen.folder / "photo.jpg", quality=92)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import os
 import random
@@ -16,16 +17,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from common.batches import Batch
 from common.formats import encode_batch, recordio
 from common.formats.record_pb2 import Record
+from common.images import records as image_records
 
 ROOT = Path(__file__).resolve().parents[2]
 # Which images to build and try; "all" stands for every one below.
@@ -169,6 +172,43 @@ def texts(count: int = BATCH, seed: int = 0) -> bytes:
     ).encode()
 
 
+def picture(kind: int = 0, side: int = 64, form: str = "JPEG") -> bytes:
+    """A square on noise, of a colour for each class; as a PNG, its mask."""
+    pixels = np.random.default_rng(kind).integers(0, 60, (side, side, 3), np.uint8)
+    pixels[side // 4 : 3 * side // 4, side // 4 : 3 * side // 4, kind] = 255
+    file = io.BytesIO()
+    image = (
+        Image.fromarray(pixels) if form == "JPEG" else Image.fromarray((pixels.max(2) == 255) * np.uint8(1))
+    )
+    image.save(file, form)
+    return file.getvalue()
+
+
+def one_picture(count: int = 1, seed: int = 0) -> bytes:
+    """A request: whatever is asked for, a picture."""
+    return picture(seed % CLASSES)
+
+
+def pictures(count: int = 12, seed: int = 0) -> bytes:
+    """Image records, a class each."""
+    return b"".join(
+        recordio.frame(image_records.pack(np.float32([n % CLASSES]), picture(n % CLASSES), n))
+        for n in range(count)
+    )
+
+
+def boxes(count: int = 12, seed: int = 0) -> bytes:
+    """Image records with a box each."""
+    return b"".join(
+        recordio.frame(
+            image_records.pack(
+                np.float32([2, 5, n % CLASSES, 0.25, 0.25, 0.75, 0.75]), picture(n % CLASSES), n
+            )
+        )
+        for n in range(count)
+    )
+
+
 @dataclass(frozen=True)
 class Case:
     """How an algorithm is tried."""
@@ -176,9 +216,12 @@ class Case:
     hyperparameters: dict[str, Any]
     wrong: dict[str, Any]  # a user's mistake
     data: Callable[..., bytes] = rows  # of the channel train, which may be repeated without an end
+    file: str = "rows"  # that it lies in
     content_type: str = "text/csv"
     requests: Callable[..., bytes] = points
     request_type: str = "text/csv"
+    accept: str = "application/json"
+    alone: bool = False  # a request is one picture, and the whole answer about it
     root: str | None = "predictions"  # None: the answer is a bare list
     answer: str | None = None  # what of an answer is the same for all rows of a class
     # What makes a File job so long that it must be stopped; None: it gets an endless Pipe.
@@ -187,7 +230,9 @@ class Case:
     variants: tuple[dict[str, Any], ...] = ()  # hyperparameters that lead through other kernels
 
     def items(self, answer: bytes | str) -> list[Any]:
-        """What a JSON answer says of each row."""
+        """What an answer says of each row."""
+        if self.alone:
+            return [answer]
         found = json.loads(answer)
         items: list[Any] = found[self.root] if self.root else found
         return items
@@ -346,6 +391,69 @@ CASES = {
             {"optimizer_type": "rmsprop"},
         ),
     ),
+    "image-classification": Case(
+        {
+            "num_classes": CLASSES,
+            "num_training_samples": 12,
+            "num_layers": 20,
+            "image_shape": "3,64,64",
+            "mini_batch_size": 4,
+            "epochs": 1,
+        },
+        {"num_layers": 19},
+        pictures,
+        "application/x-recordio",
+        one_picture,
+        "image/jpeg",
+        file="train.rec",
+        alone=True,
+        endless={"epochs": 1_000_000},
+        side={"validation": {"validation.rec": pictures(6)}},
+    ),
+    "object-detection": Case(
+        {
+            "num_classes": CLASSES,
+            "num_training_samples": 4,
+            "base_network": "resnet-50",
+            "use_pretrained_model": 0,
+            "mini_batch_size": 2,
+            "epochs": 1,
+        },
+        {"num_classes": 0},
+        partial(boxes, 4),
+        "application/x-recordio",
+        one_picture,
+        "image/jpeg",
+        file="train.rec",
+        alone=True,
+        endless={"epochs": 1_000_000},
+        side={"validation": {"validation.rec": boxes(2)}},
+    ),
+    "semantic-segmentation": Case(
+        {
+            "num_classes": 2,
+            "num_training_samples": 1,
+            "use_pretrained_model": False,
+            "crop_size": 48,
+            "base_size": 64,
+            "mini_batch_size": 1,
+            "epochs": 1,
+        },
+        {"num_classes": 1},
+        picture,
+        "image/jpeg",
+        one_picture,
+        "image/jpeg",
+        "image/png",
+        file="a.jpg",
+        alone=True,
+        endless={"epochs": 1_000_000},
+        side={
+            "train_annotation": {"a.png": picture(form="PNG")},
+            "validation": {"a.jpg": picture()},
+            "validation_annotation": {"a.png": picture(form="PNG")},
+        },
+    ),
 }
 
 
@@ -475,11 +583,11 @@ class Endpoint:
         """Sends rows and returns as many answers; each class of rows has an answer of its own."""
         body = case.requests(count, seed=1)
         status, content = self.request(
-            "POST", "/invocations", body, Content_Type=case.request_type, Accept="application/json"
+            "POST", "/invocations", body, Content_Type=case.request_type, Accept=case.accept
         )
         assert status == 200, content
         found = case.items(content)
-        assert len(found) == count
+        assert len(found) == (1 if case.alone else count)
         if case.answer:
             labels = classes(count, seed=1)
             given = {(label, str(item[case.answer])) for label, item in zip(labels, found, strict=True)}
@@ -505,7 +613,7 @@ class Job:
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         if mode == "File":
             (self.root / "input" / "data" / "train").mkdir(exist_ok=True)
-            (self.root / "input" / "data" / "train" / "rows").write_bytes(case.data())
+            (self.root / "input" / "data" / "train" / case.file).write_bytes(case.data())
         for name, files in case.side.items():
             self.channels[name] = {"TrainingInputMode": "File"}
             folder = self.root / "input" / "data" / name

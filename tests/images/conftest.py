@@ -216,11 +216,11 @@ class Case:
     hyperparameters: dict[str, Any]
     wrong: dict[str, Any]  # a user's mistake
     data: Callable[..., bytes] = rows  # of the channel train, which may be repeated without an end
-    file: str = "rows"  # that it lies in
     content_type: str = "text/csv"
     requests: Callable[..., bytes] = points
     request_type: str = "text/csv"
     accept: str = "application/json"
+    file: str = "rows"  # of the data
     alone: bool = False  # a request is one picture, and the whole answer about it
     root: str | None = "predictions"  # None: the answer is a bare list
     answer: str | None = None  # what of an answer is the same for all rows of a class

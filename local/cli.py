@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_list(commands)
     _add_describe(commands)
     _add_train(commands)
+    _add_tune(commands)
     _add_serve(commands)
     _add_predict(commands)
     _add_transform(commands)
@@ -98,6 +99,14 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         "algodock train kmeans --train digits.csv --hyperparameter k=10 --output job",
     )
     parser.add_argument("algorithm")
+    _add_job(parser)
+    parser.add_argument("--checkpoints", action="store_true", help="keep checkpoints in the job's folder")
+    parser.add_argument("--output", help="folder or s3:// for the results; default: jobs/NAME-TIME")
+    parser.set_defaults(run=_train)
+
+
+def _add_job(parser: argparse.ArgumentParser) -> None:
+    """What a training job and the trials of a tuning are told."""
     for name in CHANNELS:
         parser.add_argument(f"--{name}", metavar="DATA", help=f"the {name} channel: file, folder or s3://")
     parser.add_argument("--channel", action="append", default=[], metavar="NAME=DATA", help="any channel")
@@ -125,9 +134,42 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--runtime", default="process", choices=("process", "docker"))
     parser.add_argument("--device", default="cpu", choices=("cpu", "gpu"), help="of the image, with docker")
     parser.add_argument("--environment", "-e", action="append", default=[], metavar="NAME=VALUE")
-    parser.add_argument("--checkpoints", action="store_true", help="keep checkpoints in the job's folder")
-    parser.add_argument("--output", help="folder or s3:// for the results; default: jobs/NAME-TIME")
-    parser.set_defaults(run=_train)
+
+
+def _add_tune(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "tune",
+        "automatic model tuning: many jobs, the best hyperparameters",
+        "algodock tune kmeans --train digits.csv --test test.csv -p k=10 --max-jobs 20 --parallel 2",
+    )
+    parser.add_argument("algorithm", nargs="?", help="left out with --request, whose image tells it")
+    parser.add_argument(
+        "--request", type=Path, metavar="JSON", help="a CreateHyperParameterTuningJob request"
+    )
+    _add_job(parser)
+    parser.add_argument(
+        "--range",
+        action="append",
+        default=[],
+        metavar="NAME=RANGE",
+        help="LOW:HIGH, LOW:HIGH:SCALING or words with commas; NAME alone: as documented. "
+        "Without any: all documented ones",
+    )
+    parser.add_argument("--objective", metavar="METRIC", help="default: the algorithm's first")
+    parser.add_argument("--strategy", default="Bayesian", choices=("Bayesian", "Random", "Grid", "Hyperband"))
+    parser.add_argument("--max-jobs", type=int, help="how many trials; default: 10, of a grid all")
+    parser.add_argument("--parallel", type=int, default=1, help="trials at once")
+    parser.add_argument("--max-seconds", type=int, help="when to stop the trials")
+    parser.add_argument("--early-stopping", action="store_true", help="end trials worse than the median")
+    parser.add_argument("--min-resource", type=int, help="epochs that Hyperband leaves every trial")
+    parser.add_argument("--max-resource", type=int, help="epochs that Hyperband gives the best")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--warm-start", action="append", default=[], metavar="FOLDER", help="of an earlier tuning; up to 5"
+    )
+    parser.add_argument("--output", help="folder for the results; the same again goes on; default: jobs/NAME")
+    parser.set_defaults(run=_tune)
 
 
 def _add_serve(commands: argparse._SubParsersAction) -> None:
@@ -254,6 +296,32 @@ def _train(chosen: argparse.Namespace) -> int:
         storage.upload(output, made, place)
     print(f"{place}: {', '.join(path.name for path in made)}", file=sys.stderr)
     return 0
+
+
+def _tune(chosen: argparse.Namespace) -> int:
+    from local.tuning import command
+
+    if (chosen.request is None) == (chosen.algorithm is None):
+        raise ClientError("tune needs an algorithm or --request, and not both")
+    if chosen.request is None:
+        algorithm = manifest.load(chosen.algorithm)
+        name = Path(chosen.output).name if chosen.output else command.default_name(algorithm)
+        asked = command.Options(
+            algorithm=algorithm,
+            name=name,
+            channels=_channels(chosen, algorithm),
+            hyperparameters=_pairs("--hyperparameter", chosen.hyperparameter),
+            environment=_pairs("--environment", chosen.environment),
+            **{option: getattr(chosen, option) for option in command.PLAIN},
+        )
+        request = command.request_of(asked)
+    else:
+        request = command.load(chosen.request)
+        name = str(request.get("HyperParameterTuningJobName", chosen.request.stem))
+    if str(chosen.output).startswith("s3://"):
+        raise ClientError(f"--output {chosen.output} is not accepted; accepted: a folder")
+    folder = Path(chosen.output or f"jobs/{name}").resolve()
+    return command.run(request, folder, lambda: _runtime(chosen))
 
 
 def _runtime(chosen: argparse.Namespace) -> Runtime:

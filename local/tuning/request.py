@@ -114,7 +114,7 @@ class _Reader:
         name = str(self._request.get("HyperParameterTuningJobName", f"{self._algorithm.name[:24]}-tuning"))
         if not _NAME.fullmatch(name):
             self._fault(
-                f"HyperParameterTuningJobName is '{name}'; accepted: 1 to 32 letters, digits and inner hyphens"
+                f"HyperParameterTuningJobName is '{name}'; accepted: 1 to 32 letters, digits, inner hyphens"
             )
         warm = self._request.get("WarmStartConfig") or {}
         parents = tuple(

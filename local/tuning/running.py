@@ -77,7 +77,7 @@ class _Held:
                 host.kill()
 
 
-class _Listener(io.TextIOBase):
+class _Listener(io.StringIO):
     """Stands for a job's screen, and hears the objective."""
 
     def __init__(self, regex: str, heard: Callable[[float], None]) -> None:
@@ -281,7 +281,7 @@ class Tuner:
 
 
 def check(tuning: Tuning) -> None:
-    """Raises ClientError for what every trial would fail with: static values, or channels that are missing."""
+    """Raises ClientError for what would fail every trial: static values, channels that are missing."""
     declared = tuning.algorithm.declaration()
     first = search.Random(tuning.ranges, tuning.seed).propose(0)
     if "feature_dim" in {p.name for p in declared.parameters} and "feature_dim" not in tuning.static:

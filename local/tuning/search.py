@@ -25,7 +25,7 @@ class Search(Protocol):
         ...
 
     def learn(self, number: int | None, values: Mapping[str, str], objective: float | None) -> None:
-        """Takes in how a trial ended, None without an objective; ``number`` None: a trial of another tuning."""
+        """Takes in how a trial ended, None without an objective; ``number`` None: another tuning's trial."""
         ...
 
 

@@ -50,9 +50,10 @@ class Objective:
         found: Trial | None = None
         for trial in trials:
             value = trial.objective
-            if value is not None and trial.status in (COMPLETED, STOPPED):
-                if found is None or found.objective is None or self.better(value, found.objective):
-                    found = trial
+            if value is None or trial.status not in (COMPLETED, STOPPED):
+                continue
+            if found is None or found.objective is None or self.better(value, found.objective):
+                found = trial
         return found
 
 

@@ -1,0 +1,297 @@
+"""`algodock tune`: a request from a file, from options or both, run in a folder and told as it goes."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from common.failures import ClientError
+from common.job import written
+from common.manifest import Manifest
+from local.jobs import ChannelSource
+from local.runtimes import Runtime
+from local.tuning import describing, page, trials, warm_start
+from local.tuning.ranges import Words
+from local.tuning.request import documented, read
+from local.tuning.running import Tuner, check
+from local.tuning.trials import FAILED, RUNNING, STOPPED, Trial
+
+DESCRIPTION, PAGE = "tuning.json", "tuning.html"
+_KINDS = {
+    "int": "IntegerParameterRanges",
+    "float": "ContinuousParameterRanges",
+    "other": "CategoricalParameterRanges",
+}
+
+
+# Options that go into a request as they are.
+PLAIN = (
+    "range",
+    "objective",
+    "strategy",
+    "max_jobs",
+    "parallel",
+    "max_seconds",
+    "early_stopping",
+    "min_resource",
+    "max_resource",
+    "seed",
+    "warm_start",
+    "input_mode",
+    "distribution",
+    "hosts",
+    "instance_type",
+)
+_TRIALS = 10  # unless it is said how many
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says, as `local.cli` declares it."""
+
+    algorithm: Manifest
+    name: str
+    channels: Sequence[ChannelSource]
+    hyperparameters: Mapping[str, str]
+    environment: Mapping[str, str]
+    range: Sequence[str]
+    objective: str | None
+    strategy: str
+    max_jobs: int | None
+    parallel: int
+    max_seconds: int | None
+    early_stopping: bool
+    min_resource: int | None
+    max_resource: int | None
+    seed: int
+    warm_start: Sequence[str]
+    input_mode: str
+    distribution: str
+    hosts: int
+    instance_type: str
+
+
+def request_of(asked: Options) -> dict[str, Any]:
+    """The request that says the same as the command line. Raises ClientError."""
+    ranges = ranges_of(asked.algorithm, asked.range)
+    limits: dict[str, Any] = {"MaxParallelTrainingJobs": asked.parallel}
+    if asked.strategy == "Grid":
+        ranges = grid_of(asked.algorithm, ranges)
+    if asked.max_jobs is not None or asked.strategy != "Grid":
+        limits["MaxNumberOfTrainingJobs"] = _TRIALS if asked.max_jobs is None else asked.max_jobs
+    if asked.max_seconds is not None:
+        limits["MaxRuntimeInSeconds"] = asked.max_seconds
+    config: dict[str, Any] = {
+        "Strategy": asked.strategy,
+        "HyperParameterTuningJobObjective": objective_of(asked.algorithm, asked.objective),
+        "ResourceLimits": limits,
+        "ParameterRanges": ranges,
+        "TrainingJobEarlyStoppingType": "Auto" if asked.early_stopping else "Off",
+        "RandomSeed": asked.seed,
+    }
+    resource = {"MinResource": asked.min_resource, "MaxResource": asked.max_resource}
+    if asked.strategy == "Hyperband":
+        given = {name: value for name, value in resource.items() if value is not None}
+        config["StrategyConfig"] = {"HyperbandStrategyConfig": given}
+    request: dict[str, Any] = {
+        "HyperParameterTuningJobName": asked.name,
+        "HyperParameterTuningJobConfig": config,
+        "TrainingJobDefinition": {
+            "StaticHyperParameters": dict(asked.hyperparameters),
+            "AlgorithmSpecification": {
+                "TrainingImage": f"algodock/{asked.algorithm.name}:cpu",
+                "TrainingInputMode": asked.input_mode,
+            },
+            "InputDataConfig": [channel_of(one, asked.distribution) for one in asked.channels],
+            "OutputDataConfig": {"S3OutputPath": "file://local"},
+            "ResourceConfig": {
+                "InstanceType": asked.instance_type,
+                "InstanceCount": asked.hosts,
+                "VolumeSizeInGB": 1,
+            },
+            "RoleArn": "arn:aws:iam::000000000000:role/local",
+            "StoppingCondition": {"MaxRuntimeInSeconds": asked.max_seconds or 86_400},
+            "Environment": dict(asked.environment),
+        },
+    }
+    if asked.warm_start:
+        request["WarmStartConfig"] = {
+            "ParentHyperParameterTuningJobs": [
+                {"HyperParameterTuningJobName": parent} for parent in asked.warm_start
+            ],
+            "WarmStartType": "TransferLearning",
+        }
+    return request
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A request from a file. Raises ClientError."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ClientError(f"{path} is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise ClientError(f"{path} is not a request; accepted: a JSON object")
+    return found
+
+
+def ranges_of(algorithm: Manifest, written: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """ParameterRanges of ``NAME=LOW:HIGH[:SCALING]``, ``NAME=WORD,WORD`` or ``NAME`` (as documented).
+
+    Without any, those that AWS's documents recommend for the algorithm. Raises ClientError.
+    """
+    declared = {parameter.name: parameter for parameter in algorithm.declaration().parameters}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for text in written:
+        name, _, rest = text.partition("=")
+        ends = rest.split(":")
+        kind = declared[name].kind if name in declared else "float"
+        if not rest:
+            found.setdefault("AutoParameters", []).append({"Name": name})
+        elif len(ends) in (2, 3) and kind in ("int", "float"):
+            found.setdefault(_KINDS[kind], []).append(
+                {"Name": name, "MinValue": ends[0], "MaxValue": ends[1], "ScalingType": (*ends, "Auto")[2]}
+            )
+        elif len(ends) == 1:
+            found.setdefault(_KINDS["other"], []).append({"Name": name, "Values": rest.split(",")})
+        else:
+            raise ClientError(
+                f"--range {text} is not accepted; accepted: NAME=LOW:HIGH, NAME=LOW:HIGH:SCALING, "
+                "NAME=WORD,WORD or NAME"
+            )
+    return found or _all_documented(algorithm)
+
+
+def _all_documented(algorithm: Manifest) -> dict[str, list[dict[str, Any]]]:
+    names = [parameter.name for parameter in algorithm.declaration().parameters if parameter.tuning]
+    return {"AutoParameters": [{"Name": name} for name in names]}
+
+
+def grid_of(algorithm: Manifest, ranges: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """The same for strategy Grid, which takes words alone: documented ones where ranges are left to them."""
+    declared = {parameter.name: parameter for parameter in algorithm.declaration().parameters}
+    found = [*ranges.get(_KINDS["other"], [])]
+    for one in ranges.get("AutoParameters", []):
+        parameter = declared.get(one["Name"])
+        if parameter and parameter.tuning and isinstance(words := documented(parameter), Words):
+            found.append({"Name": words.name, "Values": list(words.values)})
+    return {**{k: v for k, v in ranges.items() if k in _KINDS.values()}, _KINDS["other"]: found}
+
+
+def objective_of(algorithm: Manifest, name: str | None) -> dict[str, str]:
+    """The objective of that name, or the algorithm's first; by its documented direction."""
+    metrics = {metric.name: metric for metric in algorithm.metrics if metric.direction != "none"}
+    chosen = next((m.name for m in algorithm.metrics if m.tuning_objective), None) if name is None else name
+    if chosen is None or (chosen not in metrics):
+        accepted = ", ".join(metrics) or "none"
+        raise ClientError(f"--objective {chosen} is unknown to {algorithm.name}; accepted: {accepted}")
+    return {"MetricName": chosen, "Type": metrics[chosen].direction}
+
+
+def channel_of(channel: ChannelSource, distribution: str) -> dict[str, Any]:
+    """A channel as a request has it."""
+    place: dict[str, Any] = {
+        "S3DataType": "S3Prefix",
+        "S3Uri": channel.uri,
+        "S3DataDistributionType": distribution,
+    }
+    if channel.attributes:
+        place["AttributeNames"] = list(channel.attributes)
+    found: dict[str, Any] = {"ChannelName": channel.name, "DataSource": {"S3DataSource": place}}
+    if channel.content_type:
+        found["ContentType"] = channel.content_type
+    return found
+
+
+def run(
+    request: dict[str, Any],
+    folder: Path,
+    runtime: Callable[[], Runtime],
+    screen: IO[str] = sys.stdout,
+) -> int:
+    """Runs a tuning, or goes on with the one that ``folder`` holds; returns the exit code.
+
+    Raises ClientError for a request that can't be run, and for a folder that holds another tuning.
+    """
+    tuning = read(request)
+    check(tuning)
+    earlier = trials.load(folder)
+    if earlier and earlier[0] != request:
+        raise ClientError(
+            f"{folder} holds another tuning; accepted: an empty folder, or the same request to go on"
+        )
+    parents = warm_start.trials_of(tuning, request, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tuner = Tuner(tuning, request, folder, runtime, parents=parents)
+    if earlier:
+        tuner = Tuner(tuning, request, folder, runtime, parents=parents, trials=earlier[1], ran=earlier[2])
+        done = sum(trial.status != RUNNING for trial in earlier[1])
+        screen.write(f"going on after {done} of {tuning.limits.trials} trials\n")
+    tuner.tell = lambda trial: _told(tuner, trial, screen)
+    status = tuner.run()
+    _results(tuner, status)
+    return _summary(tuner, status, screen)
+
+
+def _told(tuner: Tuner, trial: Trial, screen: IO[str]) -> None:
+    """A line for each trial that begins or ends; what is known is written for whoever looks meanwhile."""
+    _results(tuner, RUNNING)
+    values = " ".join(f"{name}={_short(value)}" for name, value in trial.values.items())
+    number = tuner.trials.index(trial) + 1
+    line = f"{number:>4}/{tuner.tuning.limits.trials}  {trial.status:<10}  {values}"
+    if trial.ended is not None:
+        value = "no objective" if trial.objective is None else f"{trial.objective:.6g}"
+        line += f"  {tuner.tuning.objective.metric} {value}  {trial.ended - trial.created:.1f} s"
+        if trial.reason:
+            line += f"  {trial.reason}"
+        if tuner.tuning.objective.best(tuner.trials) is trial:
+            line += "  best"
+    screen.write(line + "\n")
+    screen.flush()
+
+
+def _short(value: str) -> str:
+    try:
+        return value if value.lstrip("-").isdigit() else f"{float(value):.5g}"
+    except ValueError:
+        return value
+
+
+def _results(tuner: Tuner, status: str) -> None:
+    tuning = tuner.tuning
+    told = describing.describe(
+        tuner.request, tuning.name, tuning.objective, tuner.trials, status, tuner.seconds
+    )
+    if tuning.warm_start == "IdenticalDataAndAlgorithm":
+        every = [*tuner.parents, *tuner.trials]
+        overall = describing.describe(tuner.request, tuning.name, tuning.objective, every, status, 0)
+        if "BestTrainingJob" in overall:
+            told["OverallBestTrainingJob"] = overall["BestTrainingJob"]
+    with written(tuner.folder / DESCRIPTION) as path:
+        path.write_text(json.dumps(told, indent=1))
+    with written(tuner.folder / PAGE) as path:
+        path.write_text(page.page(tuning, tuner.trials, status, tuner.seconds), "utf-8")
+
+
+def _summary(tuner: Tuner, status: str, screen: IO[str]) -> int:
+    best = tuner.tuning.objective.best(tuner.trials)
+    if status == FAILED:
+        raise ClientError(f"all trials failed; the first: {tuner.trials[0].reason}")
+    if best is None:
+        screen.write(f"no trial has printed {tuner.tuning.objective.metric}\n")
+    else:
+        values = " ".join(f"-p {name}={value}" for name, value in best.values.items())
+        screen.write(f"best: {tuner.tuning.objective.metric} {best.objective:.6g} with {values}\n")
+        screen.write(f"{tuner.folder / best.name}: its model and log\n")
+    screen.write(f"{tuner.folder}: {DESCRIPTION}, {PAGE}\n")
+    return 130 if status == STOPPED else 0
+
+
+def default_name(algorithm: Manifest) -> str:
+    """Of a tuning that isn't given one; AWS allows 32 letters."""
+    return f"{algorithm.name[:16]}-{time.strftime('%y%m%d-%H%M%S')}"

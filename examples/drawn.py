@@ -98,7 +98,7 @@ def main() -> None:
             image = ImageOps.exif_transpose(picture).convert("RGB").resize((SIDE, SIDE))
             DRAW[algorithm.name](image, answer, chosen.classes)
             sheet.paste(image, (number % COLUMNS * (SIDE + GAP), number // COLUMNS * (SIDE + GAP)))
-    sheet.save(chosen.output, optimize=True)
+    sheet.quantize(192).save(chosen.output, optimize=True)  # as small as a README wants it
 
 
 if __name__ == "__main__":

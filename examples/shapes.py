@@ -23,6 +23,7 @@ from common.images import records
 
 PHOTOGRAPHS = load_sample_images().images
 COLOURS = {"disc": (255, 30, 30), "square": (30, 60, 255)}
+KINDS: tuple[tuple[str, ...], ...] = (("disc",), ("square",), ("disc", "square"))
 SIDE = 120
 
 
@@ -56,11 +57,11 @@ def classification(folder: Path) -> None:
 
 
 def detection(folder: Path) -> None:
-    """Records of pictures with a disc or a square each."""
+    """Records of pictures with a disc, a square or both."""
     for channel, seeds in (("train", range(64)), ("validation", range(64, 72))):
         with (folder / f"{channel}.rec").open("wb") as file:
             for seed in seeds:
-                image, _, boxes = scene(seed, (list(COLOURS)[seed % 2],))
+                image, _, boxes = scene(seed, KINDS[seed % 3])
                 path = folder / "last.jpg"
                 image.save(path, quality=92)
                 rows = [[number, *(value / SIDE for value in box)] for number, *box in boxes]
@@ -93,7 +94,7 @@ def main() -> None:
     (chosen.folder / "photos").mkdir(exist_ok=True)
     for number in range(8):
         # A class for the whole picture, where that is asked for.
-        kinds = (list(COLOURS)[number % 2],) if chosen.kind == "classification" else tuple(COLOURS)
+        kinds = KINDS[number % (2 if chosen.kind == "classification" else 3)]
         scene(200 + number, kinds)[0].save(chosen.folder / "photos" / f"{number}.jpg", quality=92)
     scene(200, tuple(COLOURS))[0].save(chosen.folder / "photo.jpg", quality=92)
 

@@ -13,6 +13,7 @@ from typing import IO, Any
 from common.failures import ClientError
 from common.job import written
 from common.manifest import Manifest
+from local import storage
 from local.jobs import ChannelSource
 from local.runtimes import Runtime
 from local.tuning import describing, page, trials, warm_start
@@ -197,7 +198,7 @@ def channel_of(channel: ChannelSource, distribution: str) -> dict[str, Any]:
     """A channel as a request has it."""
     place: dict[str, Any] = {
         "S3DataType": "S3Prefix",
-        "S3Uri": channel.uri,
+        "S3Uri": channel.uri if storage.is_s3(channel.uri) else str(Path(channel.uri).resolve()),
         "S3DataDistributionType": distribution,
     }
     if channel.attributes:

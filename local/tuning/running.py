@@ -81,11 +81,13 @@ class _Listener(io.StringIO):
     """Stands for a job's screen, and hears the objective."""
 
     def __init__(self, regex: str, heard: Callable[[float], None]) -> None:
+        super().__init__()
         self._regex, self._heard = re.compile(regex), heard
 
     def write(self, text: str) -> int:
         for line in text.splitlines():
-            found = self._regex.search(line)
+            # AWS's logs, which XGBoost's regexes are for, show a tab as #011; a user's own may mean the tab.
+            found = self._regex.search(line) or self._regex.search(line.replace("\t", "#011"))
             with contextlib.suppress(ValueError):
                 if found:
                     self._heard(float(found[1]))

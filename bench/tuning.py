@@ -3,10 +3,9 @@
     python -m bench.tuning overhead [--trials 8]
     python -m bench.tuning search [--trials 30] [--seeds 5]
 
-Overhead: the seconds of a tuning of k-means on the digits of examples/, trial by trial, against the same jobs
-run one after the other. Search: the best objective of both strategies on k-means, the linear learner and
-XGBoost, each with its documented ranges (the linear learner's rates and penalties), over several seeds. Folders
-are temporary.
+Overhead: the seconds of a tuning of k-means on the digits of examples/, trial by trial, against the same
+jobs one after the other. Search: the best objective of both strategies on k-means, the linear learner and
+XGBoost, over several seeds; k-means with its documented ranges. Folders are temporary.
 """
 
 from __future__ import annotations

@@ -1,0 +1,85 @@
+"""Hyperparameters of Q-learning. AWS documents the method and the toolkits, not a container for it: ours."""
+
+from __future__ import annotations
+
+import json
+
+from common.hyperparameters import Declaration, Tuning, choice, integer, number, text
+
+
+def _config(written: str) -> dict[str, object]:
+    """A JSON object."""
+    found = json.loads(written)
+    if not isinstance(found, dict):
+        raise ValueError
+    return found
+
+
+DECLARATION = Declaration(
+    choice("algorithm", "How the policy is learned.", "q_learning", default="q_learning"),
+    text(
+        "environment",
+        "Gymnasium's name of an environment with discrete observations and actions, such as Taxi-v3; "
+        "module:Name-v0 for one that a module of channel environment registers.",
+        required=True,
+    ),
+    text(
+        "env_config",
+        "Arguments of the environment.",
+        default={},
+        reader=_config,
+        accepts="a JSON object",
+    ),
+    integer("episodes", "Episodes to learn from.", default=10_000, min=1, max=1_000_000_000),
+    integer(
+        "max_episode_steps",
+        "Steps after which an episode is broken off; without it the environment's own limit.",
+        min=1,
+    ),
+    number(
+        "learning_rate",
+        "How far a value moves towards what was seen.",
+        default=0.1,
+        min=0,
+        max=1,
+        exclusive_min=True,
+        tuning=Tuning((0.01, 1.0), "Logarithmic"),
+    ),
+    number(
+        "discount",
+        "What a reward is worth a step later.",
+        default=0.99,
+        min=0,
+        max=1,
+        tuning=Tuning((0.8, 0.9999), "ReverseLogarithmic"),
+    ),
+    integer(
+        "look_ahead",
+        "Steps whose rewards are seen before the rest is estimated; 1: Watkins's rule.",
+        default=1,
+        min=1,
+        max=1000,
+        tuning=Tuning((1, 8)),
+    ),
+    number("epsilon", "Share of actions taken at random in the first episode.", default=1.0, min=0, max=1),
+    number(
+        "epsilon_decay",
+        "What epsilon is multiplied by after each episode; by itself it is such that half of the episodes "
+        "bring it to epsilon_min.",
+        min=0,
+        max=1,
+        exclusive_min=True,
+    ),
+    number("epsilon_min", "The least epsilon.", default=0.02, min=0, max=1),
+    number("initial_value", "What the table has everywhere at first; high values explore.", default=0.0),
+    integer("evaluation_episodes", "Episodes that measure the learned policy.", default=100, min=1),
+    integer("iterations", "How often progress is told.", default=20, min=1, max=10_000),
+    rules=(
+        lambda values: (
+            f"hyperparameter epsilon_min is {values['epsilon_min']}; accepted: at most epsilon, "
+            f"{values['epsilon']}"
+            if values["epsilon_min"] > values["epsilon"]
+            else None
+        ),
+    ),
+)

@@ -1,7 +1,7 @@
 """Draws what a mouse has learned: where it goes from each cell of the maze, for two places of the cat.
 
-algodock train rl -p environment=algodock/CatAndMouse-v0 -p episodes=40000 -p discount=0.97 --output /tmp/mouse
-python examples/cat_and_mouse.py /tmp/mouse mouse.png
+algodock train rl -p environment=algodock/CatAndMouse-v0 -p discount=0.97 -p episodes=40000 --output job
+python examples/cat_and_mouse.py job mouse.png
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def drawn(maze: CatAndMouse, table: object, cat: int) -> Image.Image:
     for cell in maze.free:
         top, left = cell // maze.width * CELL, cell % maze.width * CELL
         values = table[cell * cells + cat]  # type: ignore[index]
-        hope = min(max((float(values.max()) + 0.2) / 1.2, 0.0), 1.0)
+        hope = 1.0 if cell == maze.cheese else min(max((float(values.max()) + 0.2) / 1.2, 0.0), 1.0)
         fill = tuple(
             round(dark + hope * (bright - dark)) for dark, bright in ((96, 255), (90, 246), (84, 214))
         )

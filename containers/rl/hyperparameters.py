@@ -1,10 +1,31 @@
-"""Hyperparameters of Q-learning. AWS documents the method and the toolkits, not a container for it: ours."""
+"""Hyperparameters of Q-learning, and of programs of a user's own, which have their own.
+
+AWS documents the method and images of toolkits, not an image for the method: those names are ours.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
-from common.hyperparameters import Declaration, Tuning, choice, integer, number, text
+from common.hyperparameters import Declaration, Tuning, Values, choice, integer, number, text
+
+_PROGRAM = "sagemaker_program"
+_SCRIPT = Declaration(
+    text(_PROGRAM, "The source's file that is run.", required=True),
+    text("sagemaker_submit_directory", "The source.", required=True),
+    open=True,
+)
+
+
+class _EitherWay(Declaration):
+    """A job with a program of its own has whatever hyperparameters that program reads."""
+
+    def resolve(self, written: Mapping[str, object]) -> Values:
+        return _SCRIPT.resolve(written) if _PROGRAM in written else super().resolve(written)
+
+    def without_effect(self, values: Values) -> list[str]:
+        return [] if values.get(_PROGRAM) else super().without_effect(values)
 
 
 def _config(written: str) -> dict[str, object]:
@@ -15,13 +36,13 @@ def _config(written: str) -> dict[str, object]:
     return found
 
 
-DECLARATION = Declaration(
+DECLARATION = _EitherWay(
     choice("algorithm", "How the policy is learned.", "q_learning", default="q_learning"),
     text(
         "environment",
         "Gymnasium's name of an environment with discrete observations and actions, such as Taxi-v3; "
-        "module:Name-v0 for one that a module of channel environment registers.",
-        required=True,
+        "module:Name-v0 for one that a module of channel environment registers. Required without "
+        "sagemaker_program.",
     ),
     text(
         "env_config",
@@ -74,7 +95,19 @@ DECLARATION = Declaration(
     number("initial_value", "What the table has everywhere at first; high values explore.", default=0.0),
     integer("evaluation_episodes", "Episodes that measure the learned policy.", default=100, min=1),
     integer("iterations", "How often progress is told.", default=20, min=1, max=10_000),
+    text(
+        _PROGRAM,
+        "File of a source of one's own that is run in place of Q-learning; all other hyperparameters are "
+        "then its arguments.",
+    ),
+    text("sagemaker_submit_directory", "That source: a folder, a .tar.gz, or one on S3."),
     rules=(
+        lambda values: (
+            "hyperparameter environment is missing; accepted: Gymnasium's name of an environment, or "
+            "sagemaker_program and sagemaker_submit_directory"
+            if values["environment"] is None
+            else None
+        ),
         lambda values: (
             f"hyperparameter epsilon_min is {values['epsilon_min']}; accepted: at most epsilon, "
             f"{values['epsilon']}"

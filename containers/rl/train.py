@@ -6,7 +6,12 @@ from common.training import Run
 
 
 def train(run: Run) -> None:
-    """Learns a policy by the algorithm that is asked for. Raises ClientError."""
+    """Learns a policy, or runs the user's program that does. Raises ClientError."""
+    if run.hyperparameters.get("sagemaker_program"):
+        from containers.rl import script
+
+        script.run(run)
+        return
     from containers.rl import q_learning  # Gymnasium takes a while to import
 
     q_learning.train(run)

@@ -213,6 +213,10 @@ class Declaration:
         """What each parameter is when a user leaves it out."""
         return {parameter.name: parameter.default for parameter in self.parameters}
 
+    def takes_any(self, written: Mapping[str, object]) -> bool:
+        """Whether a job with these hyperparameters may have any others."""
+        return self.open
+
     def resolve(self, written: Mapping[str, object]) -> Values:
         """Validates what a user wrote. Raises ClientError with every fault, one sentence each."""
         faults: list[str] = []

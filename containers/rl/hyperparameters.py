@@ -21,6 +21,9 @@ _SCRIPT = Declaration(
 class _EitherWay(Declaration):
     """A job with a program of its own has whatever hyperparameters that program reads."""
 
+    def takes_any(self, written: Mapping[str, object]) -> bool:
+        return _PROGRAM in written
+
     def resolve(self, written: Mapping[str, object]) -> Values:
         return _SCRIPT.resolve(written) if _PROGRAM in written else super().resolve(written)
 

@@ -91,7 +91,7 @@ class _Reader:
         specification = self._job["AlgorithmSpecification"]
         self._algorithm = algorithm_of(specification.get("TrainingImage") or specification["AlgorithmName"])
         self._parameters = {p.name: p for p in self._algorithm.declaration().parameters}
-        self._open = self._algorithm.declaration().open
+        self._open = self._algorithm.declaration().takes_any(self._job.get("StaticHyperParameters", {}))
 
     def tuning(self) -> Tuning:
         """Everything. Raises ClientError."""
@@ -225,7 +225,7 @@ class _Reader:
     def _accepts(self, name: str, values: list[str]) -> bool:
         """Whether the algorithm tunes that parameter and takes these values; a fault where not."""
         parameter = self._parameters.get(name)
-        if parameter is None and self._open:
+        if self._open:
             return True
         if parameter is None or parameter.tuning is None:
             tunable = [p.name for p in self._parameters.values() if p.tuning]

@@ -189,3 +189,18 @@ def test_when_all_trials_fail_the_reason_is_told(tmp_path):
     said = call(command(tmp_path / "bad.csv", tmp_path / "out"), code=1)
     assert "all trials failed; the first: ClientError" in said
     assert result(tmp_path / "out")["HyperParameterTuningJobStatus"] == "Failed"
+
+
+def test_a_program_of_ones_own_is_tuned_by_whatever_it_reads(tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "main.py").write_text("import sys\nprint('episode_reward_mean:', sys.argv[2])\n")
+    call(
+        [
+            *(ALGODOCK, "tune", "rl", "-p", "sagemaker_program=main.py", "--range", "mine=1:5"),
+            *("-p", f"sagemaker_submit_directory={tmp_path / 'source'}", "--max-jobs", "2"),
+            *("--output", tmp_path / "out"),
+        ]
+    )
+    best = result(tmp_path / "out")["BestTrainingJob"]
+    found = float(best["TunedHyperParameters"]["mine"])
+    assert best["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] == pytest.approx(found)

@@ -305,7 +305,7 @@ def _tune(chosen: argparse.Namespace) -> int:
         raise ClientError("tune needs an algorithm or --request, and not both")
     if chosen.request is None:
         algorithm = manifest.load(chosen.algorithm)
-        name = Path(chosen.output).name if chosen.output else command.default_name(algorithm)
+        name = command.name_of(algorithm, chosen.output)
         asked = command.Options(
             algorithm=algorithm,
             name=name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -293,6 +294,7 @@ def _summary(tuner: Tuner, status: str, screen: IO[str]) -> int:
     return 130 if status == STOPPED else 0
 
 
-def default_name(algorithm: Manifest) -> str:
-    """Of a tuning that isn't given one; AWS allows 32 letters."""
-    return f"{algorithm.name[:16]}-{time.strftime('%y%m%d-%H%M%S')}"
+def name_of(algorithm: Manifest, folder: str | None) -> str:
+    """Of a tuning that isn't given one: its folder's, in the 32 letters that AWS allows."""
+    found = re.sub("[^a-zA-Z0-9]+", "-", Path(folder).name if folder else "")[:32].strip("-")
+    return found or f"{algorithm.name[:16].strip('-')}-{time.strftime('%y%m%d-%H%M%S')}"

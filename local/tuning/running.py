@@ -39,6 +39,7 @@ class _Held:
         self._runtime = runtime
         self._hosts: list[Running] = []
         self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
         self.stopped = False
 
     def host_names(self, count: int) -> list[str]:
@@ -54,6 +55,8 @@ class _Held:
         return self._hosts
 
     def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         self._runtime.close()
 
     def stop(self) -> None:
@@ -66,9 +69,9 @@ class _Held:
     def _stop(self) -> None:
         for host in self._hosts:
             host.stop()
-        timer = threading.Timer(GRACE, self.kill)
-        timer.daemon = True
-        timer.start()
+        self._timer = threading.Timer(GRACE, self.kill)
+        self._timer.daemon = True
+        self._timer.start()
 
     def kill(self) -> None:
         """Ends the hosts at once; those that have ended already don't mind."""
@@ -78,7 +81,7 @@ class _Held:
 
 
 class _Listener(io.StringIO):
-    """Stands for a job's screen, and hears the objective."""
+    """Stands for a job's screen, and hears the objective; what is no finite number tells nothing."""
 
     def __init__(self, regex: str, heard: Callable[[float], None]) -> None:
         super().__init__()
@@ -88,9 +91,9 @@ class _Listener(io.StringIO):
         for line in text.splitlines():
             # AWS's logs, which XGBoost's regexes are for, show a tab as #011; a user's own may mean the tab.
             found = self._regex.search(line) or self._regex.search(line.replace("\t", "#011"))
-            with contextlib.suppress(ValueError):
-                if found:
-                    self._heard(float(found[1]))
+            with contextlib.suppress(ValueError, TypeError):
+                if found and math.isfinite(value := float(found[1])):
+                    self._heard(value)
         return len(text)
 
 

@@ -48,7 +48,7 @@ def result(folder):
 
 @pytest.fixture(scope="module")
 def tuned(rows, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tuned") / "first"
+    folder = tmp_path_factory.mktemp("tuned") / "first_one"
     return folder, call(command(rows, folder, "--strategy", "Random", "--parallel", "2", "--seed", "3"))
 
 
@@ -94,14 +94,14 @@ def test_the_page_is_whole_and_needs_nothing_else(tuned):
 
 
 def test_the_same_seed_tries_the_same(tuned, rows, tmp_path):
-    call(command(rows, tmp_path / "first", "--strategy", "Random", "--seed", "3"))
+    call(command(rows, tmp_path / "first_one", "--strategy", "Random", "--seed", "3"))
 
     def tried(folder):
         return sorted(
             json.dumps(one["TunedHyperParameters"]) for one in result(folder)["TrainingJobSummaries"]
         )
 
-    assert tried(tmp_path / "first") == tried(tuned[0])
+    assert tried(tmp_path / "first_one") == tried(tuned[0])
 
 
 def test_a_killed_tuning_goes_on(rows, tmp_path):

@@ -142,7 +142,7 @@ def test_mistakes_are_told_in_a_sentence(job, tmp_path, files, told):
     assert "Traceback" not in done.log
 
 
-@pytest.mark.parametrize("archive", [b"nothing", packed(**{"../../evil__py": b"x"})[:60]])
+@pytest.mark.parametrize("archive", [b"nothing", packed(a__py=b"x")[:60]], ids=["garbage", "truncated"])
 def test_broken_archives_and_places_are_told(job, tmp_path, archive):
     (tmp_path / "source.tar.gz").write_bytes(archive)
     job(source=tmp_path / "source.tar.gz").run().failed("is not a .tar.gz that can be unpacked")

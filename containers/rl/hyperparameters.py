@@ -27,6 +27,15 @@ class _EitherWay(Declaration):
     def resolve(self, written: Mapping[str, object]) -> Values:
         return _SCRIPT.resolve(written) if _PROGRAM in written else super().resolve(written)
 
+    def unknown(self, name: str) -> str:
+        if name == "RLCOACH_PRESET":
+            return (
+                "hyperparameter RLCOACH_PRESET names a preset of Coach, which no Python of today runs; "
+                "accepted: sagemaker_program with a source for Ray RLlib (docs/reinforcement-learning.md), or "
+                "environment"
+            )
+        return super().unknown(name)
+
     def without_effect(self, values: Values) -> list[str]:
         return [] if values.get(_PROGRAM) else super().without_effect(values)
 

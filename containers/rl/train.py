@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from common.metrics import log
 from common.training import Run
 
 
@@ -11,6 +12,9 @@ def train(run: Run) -> None:
         from containers.rl import script
 
         script.run(run)
+        return
+    if not run.cluster.leader:
+        log.info("Q-learning is the first host's: a table is learned on one core")
         return
     from containers.rl import q_learning  # Gymnasium takes a while to import
 

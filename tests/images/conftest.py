@@ -391,6 +391,15 @@ CASES = {
             {"optimizer_type": "rmsprop"},
         ),
     ),
+    "rl": Case(
+        {"environment": "Taxi-v3", "episodes": 100},
+        {"episodes": 0},
+        lambda count=1, seed=0: b"",  # no data: an environment
+        requests=lambda count=1, seed=0: b'{"instances": [7]}',
+        request_type="application/json",
+        alone=True,
+        endless={"environment": "Blackjack-v1", "episodes": 1_000_000_000},
+    ),
     "image-classification": Case(
         {
             "num_classes": CLASSES,

@@ -12,3 +12,8 @@ register(
     "containers.rl.environments.supply_chain:SupplyChain",
     max_episode_steps=100,
 )
+register(
+    "algodock/Building-v0",
+    "containers.rl.environments.building:Building",
+    max_episode_steps=72,
+)

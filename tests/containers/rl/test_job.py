@@ -91,6 +91,7 @@ def test_a_table_is_learned_on(training_job):
     ("hyperparameters", "told"),
     [
         ({}, "hyperparameter environment is missing; accepted: Gymnasium"),
+        ({"RLCOACH_PRESET": "preset"}, "names a preset of Coach"),
         ({"environment": "Nowhere-v3"}, "environment is 'Nowhere-v3', which can't be made"),
         ({"environment": "nomodule:A-v0"}, "environment is 'nomodule:A-v0', which can't be made"),
         ({"environment": "CartPole-v1"}, "accepted: Discrete, MultiDiscrete or a Tuple"),

@@ -165,7 +165,9 @@ def test_what_is_not_discrete_or_too_large_is_refused():
         worlds.check_size(Numbering((1 << 20, 1 << 20), (0, 0)), Numbering((2,), (0,)))
 
 
-@pytest.mark.parametrize("name", ["algodock/CatAndMouse-v0", "algodock/SupplyChain-v0"])
+@pytest.mark.parametrize(
+    "name", ["algodock/CatAndMouse-v0", "algodock/SupplyChain-v0", "algodock/Building-v0"]
+)
 def test_own_environments_do_what_their_tables_say(name):
     environment = worlds.make(name, {}, None)
     world = world_of(name)
@@ -183,6 +185,17 @@ def test_own_environments_do_what_their_tables_say(name):
         )
         assert (after, reward, ended) in list(known)
         state = environment.reset()[0] if ended or truncated else after
+
+
+def test_the_building_is_kept_warm_for_less_than_always_heating_costs():
+    world = world_of("algodock/Building-v0")
+    learner = Learner(np.zeros((600, 4)), Settings(0.1, 0.95, 1), seed=0)
+    learner.run(world, epsilons(1.0, 0.9998, 0.02, 0, 40_000), 72)
+    always = np.zeros((600, 4))
+    always[:, 2] = 1
+    found = played(world, learner.table, 0.95)
+    assert found > 0.5 * played(world, always, 0.95)
+    assert found > 1.15 * played(world, optimal(world, 0.95), 0.95)
 
 
 def test_the_mouse_finds_the_cheese_and_the_shop_earns():

@@ -31,7 +31,7 @@ class _EitherWay(Declaration):
         if name == "RLCOACH_PRESET":
             return (
                 "hyperparameter RLCOACH_PRESET names a preset of Coach, which no Python of today runs; "
-                "accepted: sagemaker_program with a source for Ray RLlib (docs/reinforcement-learning.md), or "
+                "accepted: sagemaker_program with a source for RLlib (docs/reinforcement-learning.md), or "
                 "environment"
             )
         return super().unknown(name)

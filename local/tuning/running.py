@@ -260,7 +260,9 @@ class Tuner:
         if isinstance(what, Exception):
             trial.status, trial.reason = FAILED, str(what)
         else:
-            trial.status = STOPPED if under.runtime.stopped else COMPLETED
+            # One that Hyperband gave all there is has had its whole training.
+            whole = 0 < self.tuning.resource[1] <= len(trial.reports)
+            trial.status = STOPPED if under.runtime.stopped and not whole else COMPLETED
         if trial.status == COMPLETED and trial.objective is None:
             trial.reason = f"it didn't print {self.tuning.objective.metric}"
         objective = None if trial.status == FAILED else trial.objective

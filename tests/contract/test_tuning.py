@@ -149,6 +149,18 @@ def test_a_warm_start_takes_over_what_its_parent_found(tuned, rows, tmp_path):
     assert "is no tuning" in call(command(rows, tmp_path / "third", "--warm-start", tmp_path), code=1)
 
 
+def test_hyperband_gives_the_best_the_most_rounds(rows, tmp_path):
+    more = ["--strategy", "Hyperband", "--min-resource", "3", "--max-resource", "27", "--max-jobs", "6"]
+    arguments = [part for part in command(rows, tmp_path / "out", *more) if part != "num_round=5"]
+    arguments[arguments.index("-p") + 1 : arguments.index("-p") + 1] = ["num_round=27"]
+    call(arguments)
+    kept = json.loads((tmp_path / "out" / "trials.json").read_text())["trials"]
+    rounds = {trial["name"]: len(trial["reports"]) for trial in kept}
+    best = result(tmp_path / "out")["BestTrainingJob"]
+    assert rounds[best["TrainingJobName"]] == 27
+    assert best["TrainingJobStatus"] == "Completed"
+
+
 def test_a_request_in_awss_json_is_run(tuned, tmp_path):
     request = json.loads((tuned[0] / "trials.json").read_text())["request"]
     request["HyperParameterTuningJobConfig"]["ResourceLimits"]["MaxNumberOfTrainingJobs"] = 1

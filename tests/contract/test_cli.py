@@ -68,7 +68,8 @@ def test_describe_as_data_has_the_promised_keys(name):
             "name", "type", "required", "default", "min", "max", "exclusive_min", "exclusive_max",
             "choices", "tunable", "tuning_range", "scaling", "meaning",
         } <= set(parameter)  # fmt: skip
-    assert described["channels"][0]["name"] == "train"
+    # Reinforcement learning has an environment in place of data.
+    assert described["channels"][0]["name"] == ("environment" if name == "rl" else "train")
     assert all({"name", "direction", "regex"} <= set(metric) for metric in described["metrics"])
     assert described["training"]["devices"]
     assert described["inference"]["content_types"]

@@ -34,7 +34,7 @@ COMMANDS = (
     "image_endpoint",
     "q_learning",
     "tuning overhead",
-    "tuning search",
+    "tuning search --seeds 3 --trials 15",
     "memory kmeans",
     "memory linear-learner",
     "memory factorization-machines",

@@ -70,17 +70,7 @@ def tuned(algorithm: str, strategy: str, seed: int, count: int, folder: Path) ->
         objective=case.objective,
         strategy=strategy,
         max_jobs=count,
-        parallel=1,
-        max_seconds=None,
-        early_stopping=False,
-        min_resource=None,
-        max_resource=None,
         seed=seed,
-        warm_start=(),
-        input_mode="File",
-        distribution="FullyReplicated",
-        hosts=1,
-        instance_type="local",
     )
     command.run(command.request_of(asked), folder, ProcessRuntime, io.StringIO())
     kept = trials.load(folder)

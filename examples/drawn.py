@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from common.failures import AlgorithmError, ClientError
 from local.endpoints import Endpoint, unpacked
 
 SIDE, COLUMNS, GAP = 240, 4, 8
@@ -84,6 +85,9 @@ def main() -> None:
     parser.add_argument("--classes", required=True, type=lambda text: text.split(","))
     parser.add_argument("--output", required=True, type=Path)
     chosen = parser.parse_args()
+    for path in chosen.pictures:
+        if not path.is_file():
+            parser.error(f"{path} is no file; accepted: pictures")
     rows = -(-len(chosen.pictures) // COLUMNS)
     columns = min(COLUMNS, len(chosen.pictures))
     sheet = Image.new("RGB", (columns * (SIDE + GAP) - GAP, rows * (SIDE + GAP) - GAP), "#ffffff")
@@ -102,4 +106,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (AlgorithmError, ClientError) as error:
+        raise SystemExit(f"drawn.py: {error}") from None

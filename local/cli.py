@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     from local.runtimes import Runtime
 
 CHANNELS = ("train", "validation", "test")
+# Options of a tuning that its request has as they are written.
+_AS_THEY_ARE = (
+    *("range", "objective", "direction", "strategy", "max_jobs", "parallel", "max_seconds", "early_stopping"),
+    *("min_resource", "max_resource", "seed", "warm_start", "input_mode", "distribution", "hosts"),
+    "instance_type",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -157,6 +164,14 @@ def _add_tune(commands: argparse._SubParsersAction) -> None:
         "Without any: all documented ones",
     )
     parser.add_argument("--objective", metavar="METRIC", help="default: the algorithm's first")
+    parser.add_argument("--direction", choices=("Maximize", "Minimize"), help="default: as documented")
+    parser.add_argument(
+        "--metric",
+        action="append",
+        default=[],
+        metavar="NAME=REGEX",
+        help="a metric of your own: what the regex's group finds in the log",
+    )
     parser.add_argument("--strategy", default="Bayesian", choices=("Bayesian", "Random", "Grid", "Hyperband"))
     parser.add_argument("--max-jobs", type=int, help="how many trials; default: 10, of a grid all")
     parser.add_argument("--parallel", type=int, default=1, help="trials at once")
@@ -169,7 +184,7 @@ def _add_tune(commands: argparse._SubParsersAction) -> None:
         "--warm-start", action="append", default=[], metavar="FOLDER", help="of an earlier tuning; up to 5"
     )
     parser.add_argument("--output", help="folder for the results; the same again goes on; default: jobs/NAME")
-    parser.set_defaults(run=_tune)
+    parser.set_defaults(run=partial(_tune, parser))
 
 
 def _add_serve(commands: argparse._SubParsersAction) -> None:
@@ -298,12 +313,12 @@ def _train(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _tune(chosen: argparse.Namespace) -> int:
+def _tune(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
     from local.tuning import command
 
-    if (chosen.request is None) == (chosen.algorithm is None):
-        raise ClientError("tune needs an algorithm or --request, and not both")
     if chosen.request is None:
+        if chosen.algorithm is None:
+            raise ClientError("tune needs an algorithm, or --request")
         algorithm = manifest.load(chosen.algorithm)
         name = command.name_of(algorithm, chosen.output)
         asked = command.Options(
@@ -312,10 +327,18 @@ def _tune(chosen: argparse.Namespace) -> int:
             channels=_channels(chosen, algorithm),
             hyperparameters=_pairs("--hyperparameter", chosen.hyperparameter),
             environment=_pairs("--environment", chosen.environment),
-            **{option: getattr(chosen, option) for option in command.PLAIN},
+            metric=_pairs("--metric", chosen.metric),
+            **{option: getattr(chosen, option) for option in _AS_THEY_ARE},
         )
         request = command.request_of(asked)
     else:
+        beside = {"command", "run", "request", "output", "runtime", "device"}
+        given = [n for n, value in vars(chosen).items() if n not in beside and value != parser.get_default(n)]
+        if given:
+            what = "an algorithm" if given[0] == "algorithm" else f"--{given[0].replace('_', '-')}"
+            raise ClientError(
+                f"{what} is given beside --request, which says it; accepted: --output, --runtime and --device"
+            )
         request = command.load(chosen.request)
         name = str(request.get("HyperParameterTuningJobName", chosen.request.stem))
     if str(chosen.output).startswith("s3://"):

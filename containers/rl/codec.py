@@ -6,11 +6,12 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from common.content_types import CSV, JSON, JSON_LINES, MediaType
 from common.failures import ClientError
+from common.formats import objects
 from common.formats.charsets import as_text
 
 
@@ -28,7 +29,7 @@ class Answer:
 
     action: Any
     value: float
-    probabilities: Sequence[float]
+    probabilities: list[float]
 
 
 @dataclass(frozen=True)
@@ -56,35 +57,23 @@ class PolicyCodec:
             rows = [[_number(cell) for cell in row] for row in csv.reader(io.StringIO(text)) if row]
             return Query([row[0] if len(row) == 1 else row for row in rows], "instances")
         if content_type.name == JSON_LINES:
-            lines = [line for line in text.split("\n") if line.strip()]
-            return Query([_json(line, f"line {number}") for number, line in enumerate(lines, 1)], "lines")
-        return _query(_json(text, "the payload"))
+            lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+            return Query([objects.loads(line, f"line {number}") for number, line in lines], "lines")
+        return _query(objects.loads(text, "the payload"))
 
     def encode(self, found: Answers, accept: MediaType) -> bytes:
         """The response's body."""
-        if accept.name == JSON_LINES:
-            return "".join(f"{json.dumps(_told(answer))}\n" for answer in found.answers).encode()
-        if accept.name != JSON:
-            raise ClientError(f"{accept} is not answered; accepted: {JSON} or {JSON_LINES}")
-        if found.form == "one":
-            (answer,) = found.answers
-            return json.dumps([[answer.value], [list(answer.probabilities)]]).encode()
-        if found.form == "inputs":
+        answers = found.answers
+        if accept.name == JSON and found.form == "one":
+            return objects.answer([[answers[0].value], [answers[0].probabilities]], accept, None)
+        if accept.name == JSON and found.form == "inputs":
             told = {
-                "actions": [answer.action for answer in found.answers],
-                "values": [answer.value for answer in found.answers],
-                "probabilities": [list(answer.probabilities) for answer in found.answers],
+                "actions": [answer.action for answer in answers],
+                "values": [answer.value for answer in answers],
+                "probabilities": [answer.probabilities for answer in answers],
             }
             return json.dumps({"outputs": told}).encode()
-        return json.dumps({"predictions": [_told(answer) for answer in found.answers]}).encode()
-
-
-def _told(answer: Answer) -> dict[str, Any]:
-    return {
-        "action": answer.action,
-        "value": answer.value,
-        "probabilities": list(answer.probabilities),
-    }
+        return objects.answer([asdict(answer) for answer in answers], accept, "predictions")
 
 
 def _query(body: Any) -> Query:
@@ -100,13 +89,6 @@ def _query(body: Any) -> Query:
         'the payload is no observation; accepted: a list of numbers, {"instances": [...]} or '
         '{"inputs": {"observations": [...]}}'
     )
-
-
-def _json(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ClientError(f"{where} is not JSON: {error}") from None
 
 
 def _number(cell: str) -> float:

@@ -66,7 +66,7 @@ DECLARATION = _EitherWay(
     integer("episodes", "Episodes to learn from.", default=10_000, min=1, max=1_000_000_000),
     integer(
         "max_episode_steps",
-        "Steps after which an episode is broken off; without it the environment's own limit.",
+        "Steps after which an episode is broken off; without it the environment's own limit, or 10,000.",
         min=1,
     ),
     number(
@@ -115,9 +115,15 @@ DECLARATION = _EitherWay(
     text("sagemaker_submit_directory", "That source: a folder, a .tar.gz, or one on S3."),
     rules=(
         lambda values: (
+            "hyperparameter sagemaker_program is missing beside sagemaker_submit_directory; accepted: the "
+            "file of the source that is to be run"
+            if values["sagemaker_submit_directory"]
+            else None
+        ),
+        lambda values: (
             "hyperparameter environment is missing; accepted: Gymnasium's name of an environment, or "
             "sagemaker_program and sagemaker_submit_directory"
-            if values["environment"] is None
+            if values["environment"] is None and not values["sagemaker_submit_directory"]
             else None
         ),
         lambda values: (

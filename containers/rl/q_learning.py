@@ -14,12 +14,13 @@ from common.learning import previous
 from common.metrics import log
 from common.training import Run
 from containers.rl import artifact, worlds
-from containers.rl.model import Float64, Learner, Settings, World, epsilons
+from containers.rl.model import Float64, Learner, Settings, epsilons
 from containers.rl.numbering import Numbering
 
-# Episodes between looks whether the job was asked to stop, where a kernel plays them.
-_BLOCK = 2000
-_NO_LIMIT = 1 << 62
+# Steps, at most, between looks whether the job was asked to stop, where a kernel plays; half a second.
+_BLOCK = 5_000_000
+# Of an episode whose environment has no limit: a policy that knows little may never come to the end.
+_LIMIT = 10_000
 # By which share of the episodes epsilon has come to its least, where its decay isn't given.
 _EXPLORED = 0.5
 _LEAST_EPSILON = 1e-3
@@ -71,6 +72,8 @@ def _beginning(run: Run, states: Numbering, actions: Numbering) -> Float64:
             f"for this environment: {states.count} and {actions.count}"
         )
     log.info("Going on from the model of channel model")
+    if "initial_value" in run.hyperparameters.given:
+        log.warning("hyperparameter initial_value has no effect: there is a channel model to go on from")
     return table
 
 
@@ -119,13 +122,8 @@ class _Player:
         self._run, self._environment, self._learner = run, environment, learner
         self._states, self._actions = states, actions
         own = environment.spec.max_episode_steps if environment.spec else None
-        self._limit = run.hyperparameters["max_episode_steps"] or own or _NO_LIMIT
+        self._limit = run.hyperparameters["max_episode_steps"] or own or _LIMIT
         self._world = worlds.tabulated(environment, states.count, actions.count)
-        if self._world is not None and self._limit == _NO_LIMIT and not _ends(self._world):
-            raise ClientError(
-                "hyperparameter max_episode_steps is missing: the environment's episodes never end; "
-                "accepted: an integer of at least 1"
-            )
         self._seed: int | None = run.seed
         self.how = "known whole" if self._world is not None else "played step by step"
 
@@ -141,7 +139,10 @@ class _Player:
             block, one = 1, lambda part: self._steps(float(part[0]), learning)
         else:
             world = self._world
-            block, one = _BLOCK, lambda part: self._learner.run(world, part, self._limit, learning)
+            block, one = (
+                max(1, _BLOCK // self._limit),
+                lambda part: self._learner.run(world, part, self._limit, learning),
+            )
         sums: list[Any] = []
         total = 0
         for start in range(0, len(shares), block):
@@ -181,8 +182,3 @@ class _Player:
                 f"the environment shows {observation!r}, which its observation space "
                 f"{self._environment.observation_space} hasn't"
             ) from None
-
-
-def _ends(world: World) -> bool:
-    """Whether there is any end."""
-    return bool(world.final.any())

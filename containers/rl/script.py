@@ -42,7 +42,7 @@ _AGENTS = (
 )
 
 
-def run(run: Run) -> None:
+def execute(run: Run) -> None:
     """Runs the program to its end. Raises ClientError when there is none, or it fails."""
     values = run.job.hyperparameters
     code = run.job.root / "code"
@@ -150,6 +150,7 @@ def _environment(run: Run, program: str, code: Path) -> dict[str, str]:
     settings = own(job.hyperparameters)
     channels = {name: str(job.data / name) for name in job.channels}
     gpus = sum(device.startswith("cuda") for device in run.devices)
+    region = str(job.hyperparameters.get("sagemaker_region", "")).strip('"')
     facts: dict[str, Any] = {
         "channel_input_dirs": channels,
         "current_host": hosts.current,
@@ -190,6 +191,7 @@ def _environment(run: Run, program: str, code: Path) -> dict[str, str]:
     }
     return {
         **kept,
+        **({"AWS_REGION": region} if region else {}),
         **told,
         "PYTHONPATH": str(code),
         "PYTHONUNBUFFERED": "1",
@@ -236,7 +238,7 @@ def _call(command: list[str], code: Path, environment: Mapping[str, str], run: R
                 told = True
                 process.send_signal(signal.SIGTERM)
     reader.join(5)
-    if status and not (told and status == -signal.SIGTERM):
+    if status:
         message = "".join(last).strip().split("\n")[-1][:700]
         raise ClientError(
             f'ExecuteUserScriptError: exit code {status}, error message "{message}", command "{shown[:200]}"'

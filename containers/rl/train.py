@@ -11,7 +11,7 @@ def train(run: Run) -> None:
     if run.hyperparameters.get("sagemaker_program"):
         from containers.rl import script
 
-        script.run(run)
+        script.execute(run)
         return
     if not run.cluster.leader:
         log.info("Q-learning is the first host's: a table is learned on one core")

@@ -22,7 +22,7 @@ _MOST_VALUES = 1 << 30
 def make(name: str, config: Mapping[str, Any], modules: Path | None) -> gymnasium.Env:
     """The environment of that name, whose modules may lie in a folder. Raises ClientError."""
     if modules is not None:
-        sys.path.insert(0, str(modules))
+        sys.path.append(str(modules))  # last: its modules may have the names of ours
     importlib.import_module("containers.rl.environments")
     try:
         return gymnasium.make(name, **config)

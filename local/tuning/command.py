@@ -7,11 +7,11 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from common.failures import ClientError
+from common.failures import ClientError, one_of
 from common.job import written
 from common.manifest import Manifest
 from local import storage
@@ -31,24 +31,6 @@ _KINDS = {
 }
 
 
-# Options that go into a request as they are.
-PLAIN = (
-    "range",
-    "objective",
-    "strategy",
-    "max_jobs",
-    "parallel",
-    "max_seconds",
-    "early_stopping",
-    "min_resource",
-    "max_resource",
-    "seed",
-    "warm_start",
-    "input_mode",
-    "distribution",
-    "hosts",
-    "instance_type",
-)
 _TRIALS = 10  # unless it is said how many
 
 
@@ -61,26 +43,28 @@ class Options:
     channels: Sequence[ChannelSource]
     hyperparameters: Mapping[str, str]
     environment: Mapping[str, str]
-    range: Sequence[str]
-    objective: str | None
-    strategy: str
-    max_jobs: int | None
-    parallel: int
-    max_seconds: int | None
-    early_stopping: bool
-    min_resource: int | None
-    max_resource: int | None
-    seed: int
-    warm_start: Sequence[str]
-    input_mode: str
-    distribution: str
-    hosts: int
-    instance_type: str
+    range: Sequence[str] = ()
+    metric: Mapping[str, str] = field(default_factory=dict)  # names and regexes of a user's own
+    objective: str | None = None
+    direction: str | None = None
+    strategy: str = "Bayesian"
+    max_jobs: int | None = None
+    parallel: int = 1
+    max_seconds: int | None = None
+    early_stopping: bool = False
+    min_resource: int | None = None
+    max_resource: int | None = None
+    seed: int = 0
+    warm_start: Sequence[str] = ()
+    input_mode: str = "File"
+    distribution: str = "FullyReplicated"
+    hosts: int = 1
+    instance_type: str = "local"
 
 
 def request_of(asked: Options) -> dict[str, Any]:
     """The request that says the same as the command line. Raises ClientError."""
-    ranges = ranges_of(asked.algorithm, asked.range)
+    ranges = ranges_of(asked.algorithm, asked.range, asked.hyperparameters)
     limits: dict[str, Any] = {"MaxParallelTrainingJobs": asked.parallel}
     if asked.strategy == "Grid":
         ranges = grid_of(asked.algorithm, ranges)
@@ -90,7 +74,7 @@ def request_of(asked: Options) -> dict[str, Any]:
         limits["MaxRuntimeInSeconds"] = asked.max_seconds
     config: dict[str, Any] = {
         "Strategy": asked.strategy,
-        "HyperParameterTuningJobObjective": objective_of(asked.algorithm, asked.objective),
+        "HyperParameterTuningJobObjective": objective_of(asked),
         "ResourceLimits": limits,
         "ParameterRanges": ranges,
         "TrainingJobEarlyStoppingType": "Auto" if asked.early_stopping else "Off",
@@ -108,6 +92,7 @@ def request_of(asked: Options) -> dict[str, Any]:
             "AlgorithmSpecification": {
                 "TrainingImage": f"algodock/{asked.algorithm.name}:cpu",
                 "TrainingInputMode": asked.input_mode,
+                "MetricDefinitions": [{"Name": n, "Regex": regex} for n, regex in asked.metric.items()],
             },
             "InputDataConfig": [channel_of(one, asked.distribution) for one in asked.channels],
             "OutputDataConfig": {"S3OutputPath": "file://local"},
@@ -142,10 +127,12 @@ def load(path: Path) -> dict[str, Any]:
     return found
 
 
-def ranges_of(algorithm: Manifest, written: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+def ranges_of(
+    algorithm: Manifest, written: Sequence[str], static: Mapping[str, str]
+) -> dict[str, list[dict[str, Any]]]:
     """ParameterRanges of ``NAME=LOW:HIGH[:SCALING]``, ``NAME=WORD,WORD`` or ``NAME`` (as documented).
 
-    Without any, those that AWS's documents recommend for the algorithm. Raises ClientError.
+    Without any, those that AWS's documents recommend for what isn't static. Raises ClientError.
     """
     declared = {parameter.name: parameter for parameter in algorithm.declaration().parameters}
     found: dict[str, list[dict[str, Any]]] = {}
@@ -166,12 +153,8 @@ def ranges_of(algorithm: Manifest, written: Sequence[str]) -> dict[str, list[dic
                 f"--range {text} is not accepted; accepted: NAME=LOW:HIGH, NAME=LOW:HIGH:SCALING, "
                 "NAME=WORD,WORD or NAME"
             )
-    return found or _all_documented(algorithm)
-
-
-def _all_documented(algorithm: Manifest) -> dict[str, list[dict[str, Any]]]:
-    names = [parameter.name for parameter in algorithm.declaration().parameters if parameter.tuning]
-    return {"AutoParameters": [{"Name": name} for name in names]}
+    names = [name for name, parameter in declared.items() if parameter.tuning and name not in static]
+    return found or {"AutoParameters": [{"Name": name} for name in names]}
 
 
 def grid_of(algorithm: Manifest, ranges: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
@@ -185,14 +168,24 @@ def grid_of(algorithm: Manifest, ranges: Mapping[str, list[dict[str, Any]]]) -> 
     return {**{k: v for k, v in ranges.items() if k in _KINDS.values()}, _KINDS["other"]: found}
 
 
-def objective_of(algorithm: Manifest, name: str | None) -> dict[str, str]:
-    """The objective of that name, or the algorithm's first; by its documented direction."""
-    metrics = {metric.name: metric for metric in algorithm.metrics if metric.direction != "none"}
-    chosen = next((m.name for m in algorithm.metrics if m.tuning_objective), None) if name is None else name
-    if chosen is None or (chosen not in metrics):
-        accepted = ", ".join(metrics) or "none"
-        raise ClientError(f"--objective {chosen} is unknown to {algorithm.name}; accepted: {accepted}")
-    return {"MetricName": chosen, "Type": metrics[chosen].direction}
+def objective_of(asked: Options) -> dict[str, str]:
+    """The objective asked for, or the algorithm's first; in the direction given, or that documented.
+
+    Raises ClientError.
+    """
+    known = {metric.name: metric.direction for metric in asked.algorithm.metrics}
+    known |= dict.fromkeys(asked.metric, "none")
+    usual = next((m.name for m in asked.algorithm.metrics if m.tuning_objective), None)
+    name = asked.objective or next(iter(asked.metric), usual)
+    if name is None or name not in known:
+        raise ClientError(
+            f"--objective {name} is unknown to {asked.algorithm.name}; accepted: {one_of(known)}, or one of "
+            "your own with --metric"
+        )
+    direction = asked.direction or known[name]
+    if direction == "none":
+        raise ClientError(f"--direction is missing for {name}; accepted: Maximize or Minimize")
+    return {"MetricName": name, "Type": direction}
 
 
 def channel_of(channel: ChannelSource, distribution: str) -> dict[str, Any]:

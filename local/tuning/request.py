@@ -37,6 +37,7 @@ class Limits:
     trials: int
     parallel: int
     seconds: float = math.inf
+    trial_seconds: float = math.inf
     target: float | None = None
     not_improving: int | None = None
 
@@ -61,6 +62,7 @@ class Tuning:
     hosts: int
     instance_type: str
     environment: Mapping[str, str]
+    checkpoints: bool
     parents: tuple[str, ...]
     warm_start: str | None
 
@@ -128,6 +130,10 @@ class _Reader:
                 self._fault(f"strategy {strategy} can't begin warm; accepted: Bayesian or Random")
         resources = job.get("ResourceConfig", {})
         channels = job.get("InputDataConfig", [])
+        for channel in channels:
+            kind = channel["DataSource"].get("S3DataSource", {}).get("S3DataType", "S3Prefix")
+            if kind == "ManifestFile":
+                self._fault(f"channel {channel['ChannelName']} has a ManifestFile; accepted: S3Prefix")
         if self._faults:
             raise ClientError("; ".join(self._faults))
         return Tuning(
@@ -142,11 +148,12 @@ class _Reader:
             resource=resource,
             seed=seed,
             channels=tuple(_channel(one) for one in channels),
-            input_mode=job["AlgorithmSpecification"].get("TrainingInputMode", "File"),
+            input_mode=self._input_mode(channels),
             distribution=_distribution(channels),
             hosts=int(resources.get("InstanceCount", 1)),
             instance_type=resources.get("InstanceType", "local"),
             environment=job.get("Environment", {}),
+            checkpoints="CheckpointConfig" in job,
             parents=parents,
             warm_start=warm.get("WarmStartType"),
         )
@@ -288,15 +295,23 @@ class _Reader:
                 "(MaxNumberOfTrainingJobsNotImproving ends a tuning that gets no better)"
             )
         idle = (criteria.get("BestObjectiveNotImproving") or {}).get("MaxNumberOfTrainingJobsNotImproving")
+        target = criteria.get("TargetObjectiveMetricValue")
         return Limits(
             trials,
             self._integer(
                 "MaxParallelTrainingJobs", given.get("MaxParallelTrainingJobs", 1), 1, _MOST_PARALLEL
             ),
             float(given.get("MaxRuntimeInSeconds") or math.inf),
-            criteria.get("TargetObjectiveMetricValue"),
+            float(self._job.get("StoppingCondition", {}).get("MaxRuntimeInSeconds") or math.inf),
+            None if target is None else float(target),
             None if idle is None else int(idle),
         )
+
+    def _input_mode(self, channels: list[Mapping[str, Any]]) -> str:
+        """That of the training data, as with distributions; its channel may say it, or the job."""
+        usual = self._job["AlgorithmSpecification"].get("TrainingInputMode", "File")
+        said = {one["ChannelName"]: one.get("InputMode") for one in channels}
+        return str(said.get("train") or usual)
 
     def _resource(self, static: Mapping[str, str]) -> tuple[int, int]:
         given = (self._config.get("StrategyConfig") or {}).get("HyperbandStrategyConfig") or {}

@@ -19,7 +19,7 @@ from typing import Any
 from common.failures import AlgorithmError, ClientError
 from common.manifest import Manifest
 from local import storage
-from local.jobs import Host, JobSpec
+from local.jobs import ChannelSource, Host, JobSpec
 from local.runtimes import Running, Runtime
 from local.training import failure, train
 from local.tuning import pruning, search, trials
@@ -35,11 +35,11 @@ OBJECTIVE = "_tuning_objective_metric"
 class _Held:
     """A runtime whose hosts can be stopped from elsewhere."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+    def __init__(self, runtime: Runtime, seconds: float) -> None:
+        self._runtime, self._seconds = runtime, seconds
         self._hosts: list[Running] = []
         self._lock = threading.Lock()
-        self._timer: threading.Timer | None = None
+        self._timers: list[threading.Timer] = []
         self.stopped = False
 
     def host_names(self, count: int) -> list[str]:
@@ -52,11 +52,13 @@ class _Held:
             self._hosts = self._runtime.start(manifest, hosts, environment)
             if self.stopped:
                 self._stop()
+            elif math.isfinite(self._seconds):
+                self._after(self._seconds, self.stop)
         return self._hosts
 
     def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in self._timers:
+            timer.cancel()
         self._runtime.close()
 
     def stop(self) -> None:
@@ -69,9 +71,13 @@ class _Held:
     def _stop(self) -> None:
         for host in self._hosts:
             host.stop()
-        self._timer = threading.Timer(GRACE, self.kill)
-        self._timer.daemon = True
-        self._timer.start()
+        self._after(GRACE, self.kill)
+
+    def _after(self, seconds: float, what: Callable[[], None]) -> None:
+        timer = threading.Timer(seconds, what)
+        timer.daemon = True
+        self._timers.append(timer)
+        timer.start()
 
     def kill(self) -> None:
         """Ends the hosts at once; those that have ended already don't mind."""
@@ -166,7 +172,7 @@ class Tuner:
             return pruning.Hyperband(self.tuning.objective, *self.tuning.resource)
         return pruning.Median(self.tuning.objective) if self.tuning.early_stopping else pruning.Never()
 
-    def _fetched(self) -> list[Any]:
+    def _fetched(self) -> list[ChannelSource]:
         """The channels with what lies on S3 fetched once for all trials."""
         return [
             replace(channel, uri=str(storage.local_copy(channel.uri, self.folder).resolve()))
@@ -199,7 +205,9 @@ class Tuner:
         number = len(self.trials)
         values = self._search.propose(number)
         name = f"{self.tuning.name}-{number + 1:03d}-{secrets.token_hex(4)}"
-        under = _Under(number, Trial(name, values, time.time()), _Held(self.runtime()))
+        under = _Under(
+            number, Trial(name, values, time.time()), _Held(self.runtime(), self.tuning.limits.trial_seconds)
+        )
         self.trials.append(under.trial)
         self._under[name] = under
         self._save(RUNNING)
@@ -221,16 +229,23 @@ class Tuner:
         tuning = self.tuning
         cores = max(1, (os.cpu_count() or 1) // tuning.limits.parallel)
         share = {} if tuning.limits.parallel == 1 or THREADS in os.environ else {THREADS: str(cores)}
+        # Only of the algorithm's own metrics: a user's regex finds another, of which it knows nothing.
+        known = tuning.objective.metric in {metric.name for metric in tuning.algorithm.metrics}
         return JobSpec(
             manifest=tuning.algorithm,
             output=self.folder / trial.name,
-            hyperparameters={**tuning.static, **trial.values, OBJECTIVE: tuning.objective.metric},
+            hyperparameters={
+                **tuning.static,
+                **trial.values,
+                **({OBJECTIVE: tuning.objective.metric} if known else {}),
+            },
             channels=self._channels,
             input_mode=tuning.input_mode,
             distribution=tuning.distribution,
             host_count=tuning.hosts,
             instance_type=tuning.instance_type,
             environment={**share, **tuning.environment},
+            checkpoints=tuning.checkpoints,
         )
 
     def _wait(self) -> None:
@@ -257,7 +272,8 @@ class Tuner:
             return
         del self._under[trial.name]
         trial.ended = time.time()
-        if isinstance(what, Exception):
+        # One that was asked to stop counts as stopped, also when its program took it badly.
+        if isinstance(what, Exception) and not under.runtime.stopped:
             trial.status, trial.reason = FAILED, str(what)
         else:
             # One that Hyperband gave all there is has had its whole training.

@@ -161,12 +161,51 @@ def test_hyperband_gives_the_best_the_most_rounds(rows, tmp_path):
     assert best["TrainingJobStatus"] == "Completed"
 
 
+def test_a_metric_of_ones_own_is_found_in_the_log(rows, tmp_path):
+    arguments = [*command(rows, tmp_path / "out", "--max-jobs", "1"), "--metric", r"mine=train-rmse:(\S+)"]
+    arguments[arguments.index("validation:rmse")] = "mine"
+    assert "--direction is missing for mine; accepted: Maximize or Minimize" in call(arguments, code=1)
+    assert "best: mine" in call([*arguments, "--direction", "Minimize"])
+    (log,) = (tmp_path / "out").glob("*/train.log")
+    objective = result(tmp_path / "out")["BestTrainingJob"]["FinalHyperParameterTuningJobObjectiveMetric"]
+    assert objective["Value"] == float(log.read_text().rsplit("train-rmse:", 1)[1].split()[0])
+
+
+def test_ranges_are_the_documented_ones_but_for_what_is_given(rows, tmp_path):
+    call(
+        [
+            *(ALGODOCK, "tune", "xgboost", "--train", rows, "--validation", rows, "--max-jobs", "1"),
+            *(
+                "-p",
+                "num_round=3",
+                "-p",
+                "eta=0.3",
+                "--objective",
+                "validation:rmse",
+                "--output",
+                tmp_path / "out",
+            ),
+        ]
+    )
+    tuned = result(tmp_path / "out")["BestTrainingJob"]["TunedHyperParameters"]
+    assert {"max_depth", "min_child_weight", "subsample"} < set(tuned)
+    assert not {"eta", "num_round"} & set(tuned)
+
+
 def test_a_request_in_awss_json_is_run(tuned, tmp_path):
     request = json.loads((tuned[0] / "trials.json").read_text())["request"]
     request["HyperParameterTuningJobConfig"]["ResourceLimits"]["MaxNumberOfTrainingJobs"] = 1
     (tmp_path / "job.json").write_text(json.dumps(request))
     call([ALGODOCK, "tune", "--request", tmp_path / "job.json", "--output", tmp_path / "out"])
     assert result(tmp_path / "out")["TrainingJobStatusCounters"]["Completed"] == 1
+
+
+def test_a_request_leaves_no_room_for_other_options(tuned, tmp_path):
+    said = call(
+        [ALGODOCK, "tune", "--request", tmp_path / "job.json", "--max-jobs", "3", "--seed", "1"], code=1
+    )
+    assert "--max-jobs is given beside --request" in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize(

@@ -395,9 +395,8 @@ CASES = {
         {"environment": "Taxi-v3", "episodes": 100},
         {"episodes": 0},
         lambda count=1, seed=0: b"",  # no data: an environment
-        requests=lambda count=1, seed=0: b'{"instances": [7]}',
+        requests=lambda count=1, seed=0: json.dumps({"instances": list(range(count))}).encode(),
         request_type="application/json",
-        alone=True,
         endless={"environment": "Blackjack-v1", "episodes": 1_000_000_000},
     ),
     "image-classification": Case(

@@ -83,13 +83,24 @@ def test_a_table_is_learned_on(training_job):
     done = again.channel("model", files).run().succeeded()
     fresh = training_job("rl", environment="Taxi-v3", episodes=10, epsilon=0, epsilon_min=0).run().succeeded()
     assert metric(done.log, "test:reward_mean")[0] > metric(fresh.log, "test:reward_mean")[0] + 50
+    assert "initial_value has no effect" not in done.log
+    again.hyperparameters["initial_value"] = "1"
+    assert "initial_value has no effect" in again.run().succeeded().log
     other = training_job("rl", environment="FrozenLake-v1").channel("model", files)
     other.run().failed("has 500 states and 6 actions; accepted for this environment: 16 and 4")
+
+
+def test_episodes_that_needn_t_end_are_broken_off(training_job):
+    """What knows nothing walks along the cliff for ever, and CliffWalking has no limit of its own."""
+    job = training_job("rl", environment="CliffWalking-v1", episodes=1, epsilon=0, epsilon_min=0)
+    (length,) = re.findall("episode_len_mean: (.*)", job.run().succeeded().log)
+    assert float(length) <= 10_000
 
 
 @pytest.mark.parametrize(
     ("hyperparameters", "told"),
     [
+        ({"sagemaker_submit_directory": "source"}, "hyperparameter sagemaker_program is missing"),
         ({}, "hyperparameter environment is missing; accepted: Gymnasium"),
         ({"RLCOACH_PRESET": "preset"}, "names a preset of Coach"),
         ({"environment": "Nowhere-v3"}, "environment is 'Nowhere-v3', which can't be made"),

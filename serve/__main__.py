@@ -1,0 +1,5 @@
+"""``python -m serve`` is `serve`."""
+
+from serve.server import main
+
+main()

@@ -31,6 +31,7 @@ setup: .venv/ready ## Make .venv with everything; puts train, serve and algodock
 		--index-url $(TORCH_CPU_INDEX) -c constraints.txt torch 2>/dev/null \
 		|| echo "PyTorch's CPU index was not reached; torch comes from the default one"
 	$(PIP) install -c constraints.txt -e '.[local,dev]' $$($(BIN)/python -m common.manifest packages all)
+	$(PIP) install --no-deps --force-reinstall -e .  # Ray has a program `serve` too
 	$(BIN)/python -m common.warm
 	@touch $@
 

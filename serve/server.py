@@ -213,6 +213,3 @@ def _stop(number: int, frame: object) -> None:
     # Not SystemExit: where the signal comes during an import, whatever is being imported may catch that.
     os._exit(0)
 
-
-if __name__ == "__main__":
-    main()

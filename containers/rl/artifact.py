@@ -14,18 +14,36 @@ from containers.rl.model import Float64
 from containers.rl.numbering import Numbering
 
 TABLE, POLICY = "q_table.params", "policy.json"
+Q_LEARNING = "q_learning"
 _NAME = "q_table"
 
 
 def describe(environment: str, states: Numbering, actions: Numbering) -> str:
     """What policy.json says."""
     told = {
-        "algorithm": "q_learning",
+        "algorithm": Q_LEARNING,
         "environment": environment,
         "observations": {"sizes": states.sizes, "offsets": states.offsets},
         "actions": {"sizes": actions.sizes, "offsets": actions.offsets},
     }
     return json.dumps(told, indent=1)
+
+
+def method(folder: Path) -> str:
+    """What learned the policy: q_learning, or an algorithm of RLlib. Raises ClientError for what is no model."""
+    return str(_described(folder).get("algorithm"))
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    try:
+        told = json.loads((folder / POLICY).read_text("utf-8"))
+    except FileNotFoundError:
+        raise ClientError(f"the model has no file {POLICY}; accepted: a model of algorithm rl") from None
+    except ValueError:
+        told = None
+    if not isinstance(told, dict):
+        raise ClientError(f"{POLICY} of the model is damaged; accepted: what training wrote")
+    return told
 
 
 def dump(table: Float64, path: Path) -> None:
@@ -35,15 +53,13 @@ def dump(table: Float64, path: Path) -> None:
 
 def read(folder: Path) -> tuple[Float64, Numbering, Numbering, str]:
     """Values, observations, actions and the environment's name. Raises ClientError for what is no model."""
+    told = _described(folder)
     try:
-        told: dict[str, Any] = json.loads((folder / POLICY).read_text("utf-8"))
         states, actions = (
             Numbering(tuple(map(int, told[key]["sizes"])), tuple(map(int, told[key]["offsets"])))
             for key in ("observations", "actions")
         )
         name = str(told["environment"])
-    except FileNotFoundError:
-        raise ClientError(f"the model has no file {POLICY}; accepted: a model of algorithm rl") from None
     except (ValueError, KeyError, TypeError):
         raise ClientError(f"{POLICY} of the model is damaged; accepted: what training wrote") from None
     if not (folder / TABLE).is_file():

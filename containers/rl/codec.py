@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from common.content_types import CSV, JSON, JSON_LINES, MediaType
@@ -21,15 +21,37 @@ class Query:
 
     observations: Sequence[Any]
     form: str  # "one", "instances", "inputs" or "lines"
+    policy: str | None = None  # of several, by name
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Of one observation: the best action, its value, and the policy's probability of each action."""
+    """Of one observation: the best action, the state's value, and the policy's probability of each action.
+
+    A policy of real-valued actions has its means in place of probabilities, and their deviations. The value is
+    None where a method has none.
+    """
 
     action: Any
-    value: float
-    probabilities: list[float]
+    value: float | None
+    probabilities: list[Any]
+    deviations: list[float] | None = None
+
+    def told(self) -> dict[str, Any]:
+        """As an object of an answer."""
+        if self.deviations is None:
+            return {"action": self.action, "value": self.value, "probabilities": self.probabilities}
+        means = {"mean": self.probabilities, "standard_deviation": self.deviations}
+        return {"action": self.action, "value": self.value, **means}
+
+
+_MANY = {
+    "action": "actions",
+    "value": "values",
+    "probabilities": "probabilities",
+    "mean": "means",
+    "standard_deviation": "standard_deviations",
+}
 
 
 @dataclass(frozen=True)
@@ -45,7 +67,8 @@ class PolicyCodec:
 
     A JSON list or number is one observation, answered as the ONNX policies of AWS's examples do: the value,
     then the probabilities. ``{"instances": [...]}`` is answered with ``{"predictions": [...]}``,
-    ``{"inputs": {"observations": [...]}}`` with ``{"outputs": {...}}``, both TensorFlow Serving's forms.
+    ``{"inputs": {"observations": [...]}}`` with ``{"outputs": {...}}``, both TensorFlow Serving's forms; beside
+    them ``"policy"`` names one of several policies.
     """
 
     def decode(self, body: bytes, content_type: MediaType) -> Query | None:
@@ -65,26 +88,26 @@ class PolicyCodec:
         """The response's body."""
         answers = found.answers
         if accept.name == JSON and found.form == "one":
-            return objects.answer([[answers[0].value], [answers[0].probabilities]], accept, None)
+            (answer,) = answers
+            deviations = [] if answer.deviations is None else [[answer.deviations]]
+            return objects.answer([[answer.value], [answer.probabilities], *deviations], accept, None)
         if accept.name == JSON and found.form == "inputs":
-            told = {
-                "actions": [answer.action for answer in answers],
-                "values": [answer.value for answer in answers],
-                "probabilities": [answer.probabilities for answer in answers],
-            }
+            rows = [answer.told() for answer in answers]
+            told = {_MANY[name]: [row[name] for row in rows] for name in (rows[0] if rows else ())}
             return json.dumps({"outputs": told}).encode()
-        return objects.answer([asdict(answer) for answer in answers], accept, "predictions")
+        return objects.answer([answer.told() for answer in answers], accept, "predictions")
 
 
 def _query(body: Any) -> Query:
     if isinstance(body, list | int | float) and not isinstance(body, bool):
         return Query([body], "one")
     if isinstance(body, dict):
+        policy = None if body.get("policy") is None else str(body["policy"])
         if isinstance(body.get("instances"), list):
-            return Query(body["instances"], "instances")
+            return Query(body["instances"], "instances", policy)
         inputs = body.get("inputs")
         if isinstance(inputs, dict) and isinstance(inputs.get("observations"), list):
-            return Query(inputs["observations"], "inputs")
+            return Query(inputs["observations"], "inputs", policy)
     raise ClientError(
         'the payload is no observation; accepted: a list of numbers, {"instances": [...]} or '
         '{"inputs": {"observations": [...]}}'

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.failures import ClientError
 from containers.rl import artifact
 from containers.rl.codec import Answer, Answers, PolicyCodec, Query
 from containers.rl.model import Float64, probabilities
 from containers.rl.numbering import Numbering
+
+if TYPE_CHECKING:
+    from containers.rl.network_policy import NetworkPolicy
 
 
 class TablePolicy:
@@ -44,8 +47,12 @@ class TablePolicy:
             ) from None
 
 
-def load(folder: Path) -> TablePolicy:
+def load(folder: Path) -> TablePolicy | NetworkPolicy:
     """The policy of a folder. Raises ClientError when there is none, or it is damaged."""
+    if artifact.method(folder) != artifact.Q_LEARNING:
+        from containers.rl import network_policy  # torch takes a while to import
+
+        return network_policy.load(folder)
     table, states, actions, _ = artifact.read(folder)
     return TablePolicy(table, states, actions)
 

@@ -7,6 +7,7 @@ environment variables (ENVIRONMENT_VARIABLES.md of its repository, aws/sagemaker
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -29,6 +30,12 @@ from common.training import Run
 
 PROGRAM, SOURCE, COACH = "sagemaker_program", "sagemaker_submit_directory", "RLCOACH_PRESET"
 _OURS = "sagemaker_"
+_TOOLKIT = Path(__file__).parent / "toolkit"
+_WITHOUT_A_SCREEN = {
+    "SDL_VIDEODRIVER": "dummy",
+    "SDL_AUDIODRIVER": "dummy",
+    "PYGAME_HIDE_SUPPORT_PROMPT": "1",
+}
 _LAST = 20  # lines of a program's errors that a failure quotes
 # Agents of Coach, the most particular first, and what RLlib has in their place.
 _AGENTS = (
@@ -54,6 +61,7 @@ def execute(run: Run) -> None:
     _refuse_coach(values, code)
     environment = _environment(run, program, code)
     _install(code, environment)
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, _modules(code)))
     interpreter = ["/bin/sh"] if program.endswith(".sh") else [sys.executable]
     _call([*interpreter, program, *arguments(own(values))], code, environment, run)
 
@@ -190,14 +198,21 @@ def _environment(run: Run, program: str, code: Path) -> dict[str, str]:
         if name not in ("PYTHONPATH", "ALGORITHM") and not name.startswith("SM_")
     }
     return {
+        **_WITHOUT_A_SCREEN,
         **kept,
         **({"AWS_REGION": region} if region else {}),
         **told,
-        "PYTHONPATH": str(code),
         "PYTHONUNBUFFERED": "1",
         "sagemaker_job_name": facts["job_name"] or "sagemaker-experiment",
         "TRAINING_JOB_NAME": facts["job_name"],
     }
+
+
+def _modules(code: Path) -> list[Path]:
+    """Where the program finds modules: its own first, then sagemaker_rl, and a stand-in for what is given up."""
+    importlib.invalidate_caches()  # requirements.txt may have brought it
+    old_gym = [] if importlib.util.find_spec("gym") else [_TOOLKIT / "old_gym"]
+    return [code, _TOOLKIT, *old_gym]
 
 
 def _config(job: Job, name: str) -> Any:

@@ -14,11 +14,11 @@ from local.runtimes import Running
 
 
 def program(name: str) -> list[str]:
-    """The command of `train` or `serve` in this Python environment."""
-    path = Path(sys.executable).parent / name
-    return (
-        [str(path)] if path.exists() else [sys.executable, "-m", {"train": "common", "serve": "serve"}[name]]
-    )
+    """The command of `train` or `serve` in this Python environment.
+
+    Not by the programs' names: Ray installs a `serve` too. -P: whatever modules the current folder has.
+    """
+    return [sys.executable, "-P", "-m", {"train": "common", "serve": "serve"}[name]]
 
 
 class ProcessRuntime:

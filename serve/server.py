@@ -212,4 +212,3 @@ def _server(found: Manifest, chosen: Settings, early: bool) -> Server:
 def _stop(number: int, frame: object) -> None:
     # Not SystemExit: where the signal comes during an import, whatever is being imported may catch that.
     os._exit(0)
-

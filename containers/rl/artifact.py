@@ -30,7 +30,7 @@ def describe(environment: str, states: Numbering, actions: Numbering) -> str:
 
 
 def method(folder: Path) -> str:
-    """What learned the policy: q_learning, or an algorithm of RLlib. Raises ClientError for what is no model."""
+    """What learned the policy: q_learning, or an algorithm of RLlib. Raises ClientError."""
     return str(_described(folder).get("algorithm"))
 
 

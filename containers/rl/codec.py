@@ -28,8 +28,8 @@ class Query:
 class Answer:
     """Of one observation: the best action, the state's value, and the policy's probability of each action.
 
-    A policy of real-valued actions has its means in place of probabilities, and their deviations. The value is
-    None where a method has none.
+    A policy of real-valued actions has its means in place of probabilities, and their deviations. The value
+    is None where a method has none.
     """
 
     action: Any
@@ -67,8 +67,8 @@ class PolicyCodec:
 
     A JSON list or number is one observation, answered as the ONNX policies of AWS's examples do: the value,
     then the probabilities. ``{"instances": [...]}`` is answered with ``{"predictions": [...]}``,
-    ``{"inputs": {"observations": [...]}}`` with ``{"outputs": {...}}``, both TensorFlow Serving's forms; beside
-    them ``"policy"`` names one of several policies.
+    ``{"inputs": {"observations": [...]}}`` with ``{"outputs": {...}}``, both TensorFlow Serving's forms;
+    beside them ``"policy"`` names one of several policies.
     """
 
     def decode(self, body: bytes, content_type: MediaType) -> Query | None:

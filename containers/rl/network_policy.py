@@ -1,4 +1,4 @@
-"""Answers observations with a network that RLlib trained, from policy.json and policy.safetensors, without Ray."""
+"""Answers observations with a network that RLlib trained, without Ray: policy.json, policy.safetensors."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class _Policy:
         if isinstance(self.observations, spaces.Box):
             values = torch.from_numpy(np.stack(observations).astype(np.float32))
         else:
-            flat = [spaces.flatten(self.observations, one) for one in observations]
+            flat = [np.asarray(spaces.flatten(self.observations, one)) for one in observations]
             values = torch.from_numpy(np.stack(flat).astype(np.float32))
         if self._mean is not None and self._deviation is not None:
             values = ((values - self._mean) / self._deviation).clamp(-_CLIP, _CLIP)
@@ -235,9 +235,8 @@ def element(space: spaces.Space, written: Any, where: str) -> Any:
         alone = values.reshape(-1)
         if alone.size == 1 and alone[0] == np.floor(alone[0]) and space.contains(int(alone[0])):
             return int(alone[0])
-        raise ClientError(
-            f"{where} is {_short(written)}; accepted: an integer from {space.start} to {space.start + space.n - 1}"
-        )
+        last = int(space.start) + int(space.n) - 1
+        raise ClientError(f"{where} is {_short(written)}; accepted: an integer from {space.start} to {last}")
     shape = space.shape or ()
     if values.size == int(np.prod(shape)) and values.ndim in (1, len(shape)) and np.isfinite(values).all():
         # Numbers a little out of bounds are answered: sensors have noise.

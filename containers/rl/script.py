@@ -209,7 +209,7 @@ def _environment(run: Run, program: str, code: Path) -> dict[str, str]:
 
 
 def _modules(code: Path) -> list[Path]:
-    """Where the program finds modules: its own first, then sagemaker_rl, and a stand-in for what is given up."""
+    """Where the program finds modules: its own first, then sagemaker_rl, and a stand-in for old gym."""
     importlib.invalidate_caches()  # requirements.txt may have brought it
     old_gym = [] if importlib.util.find_spec("gym") else [_TOOLKIT / "old_gym"]
     return [code, _TOOLKIT, *old_gym]

@@ -1,8 +1,6 @@
 """Policies written without Ray answer as RLlib's own networks do; what isn't in their space is told."""
 
 import json
-import sys
-from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -10,15 +8,12 @@ import pytest
 import safetensors.numpy
 import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
+from sagemaker_rl import policies, ray_config
 
 from common.failures import ClientError
 from containers.rl import network_policy
 from containers.rl.codec import Query
 from containers.rl.predict import load
-
-sys.path.append(str(Path(__file__).parents[3] / "containers" / "rl" / "toolkit"))
-
-from sagemaker_rl import policies, ray_config  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 POINT = Box(-1, 1, (3,), np.float32)
@@ -217,5 +212,5 @@ def test_what_is_in_a_space_is_taken():
 )
 def test_damaged_models_are_told(folder, damage):
     damage(folder)
-    with pytest.raises(ClientError, match="of the model is damaged|the model has no file"):
+    with pytest.raises(ClientError, match=r"of the model is damaged|the model has no file"):
         load(folder)

@@ -1,4 +1,4 @@
-"""Programs for Ray RLlib through the real `train` and `serve`: presets, restoring, evaluating, hosts, a stop."""
+"""Programs for Ray RLlib through the real `train` and `serve`: presets, restoring, hosts, a stop."""
 
 import http.server
 import json
@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import threading
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ HEAD = "from sagemaker_rl.ray_launcher import SageMakerRayLauncher\n"
 PRESET = """
 class MyLauncher(SageMakerRayLauncher):
     def get_experiment_config(self):
-        return {"training": {"env": "CartPole-v1", "run": "PPO", "stop": {"training_iteration": 3}, "config": {
+        return {"training": {"env": "CartPole-v1", "run": "PPO", "stop": {"training_iteration": 3},
+            "config": {
             "num_workers": self.num_cpus - 1, "num_gpus": self.num_gpus, "gamma": 0.98, "lr": 0.0001,
             "num_sgd_iter": 10, "sgd_minibatch_size": 128, "train_batch_size": 1000, "horizon": 100,
             "observation_filter": "MeanStdFilter", "ignore_worker_failures": True, "use_pytorch": False,
@@ -63,7 +65,8 @@ class MyLauncher(SageMakerRayLauncher):
         register_env("Corridor-v1", lambda config: Corridor(**config))
 
     def get_experiment_config(self):
-        return {"training": {"env": "Corridor-v1", "run": "DQN", "stop": {"timesteps_total": 1500}, "config": {
+        return {"training": {"env": "Corridor-v1", "run": "DQN", "stop": {"timesteps_total": 1500},
+            "config": {
             "env_config": {"length": 5}, "horizon": 50, "num_workers": 0, "lr": 0.001, "hiddens": [16],
             "buffer_size": 5000, "learning_starts": 200, "timesteps_per_iteration": 500,
             "exploration_final_eps": 0.05, "schedule_max_timesteps": 8000, "exploration_fraction": 0.1,
@@ -122,8 +125,8 @@ class Meet(ParallelEnv):
     def action_space(self, agent):
         return Discrete(2)
 
-    observation_spaces = property(lambda self: {one: self.observation_space(one) for one in self.possible_agents})
-    action_spaces = property(lambda self: {one: self.action_space(one) for one in self.possible_agents})
+    observation_spaces = property(lambda me: dict.fromkeys(me.possible_agents, me.observation_space("")))
+    action_spaces = property(lambda me: dict.fromkeys(me.possible_agents, me.action_space("")))
 
     def seen(self):
         return {one: np.float32(self.places) for one in self.agents}
@@ -148,9 +151,11 @@ class MyLauncher(SageMakerRayLauncher):
         register_env("meet", lambda config: Meet())
 
     def get_experiment_config(self):
-        return {"training": {"env": "meet", "run": "PPO", "stop": {"training_iteration": 1}, "config": {
+        return {"training": {"env": "meet", "run": "PPO", "stop": {"training_iteration": 1},
+            "config": {
             "num_workers": 0, "train_batch_size": 200, "num_sgd_iter": 1, "sgd_minibatch_size": 50,
-            "multiagent": {"policies": {"left", "right"}, "policy_mapping_fn": lambda agent, *_, **__: agent}}}}
+            "multiagent": {
+                "policies": {"left", "right"}, "policy_mapping_fn": lambda agent, *_, **__: agent}}}}
 
 if __name__ == "__main__":
     MyLauncher.train_main()
@@ -292,7 +297,7 @@ def test_a_stop_keeps_what_is_learned(job):
     made = job(HEAD + PRESET, **{"rl.training.stop.training_iteration": 10_000})
     process = made.start()
     for line in process.stdout:
-        if "training_iteration: 1" in line:
+        if "training_iteration: 1\n" in line:
             break
     process.send_signal(signal.SIGTERM)
     log = process.stdout.read()
@@ -326,7 +331,7 @@ def test_hosts_train_together(job, tmp_path):
 class Bucket(http.server.BaseHTTPRequestHandler):
     """As much of S3 as two jobs need to find each other."""
 
-    objects: dict[str, bytes] = {}
+    objects: ClassVar[dict[str, bytes]] = {}
 
     def do_PUT(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))

@@ -1,15 +1,9 @@
 """Presets of AWS's examples in the words of RLlib of today: what is renamed, done otherwise, and refused."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.append(str(Path(__file__).parents[3] / "containers" / "rl" / "toolkit"))
-
-from sagemaker_rl.faults import Fault  # noqa: E402
-from sagemaker_rl.hyperparameters import apply  # noqa: E402
-from sagemaker_rl.ray_config import algorithm_config, cpus  # noqa: E402
+from sagemaker_rl.faults import Fault
+from sagemaker_rl.hyperparameters import apply
+from sagemaker_rl.ray_config import algorithm_config, cpus
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 PPO = {  # as the examples' presets have it
@@ -185,5 +179,5 @@ def test_hyperparameters_are_laid_over_the_experiment(capsys):
     }
     assert usual["training"]["config"]["lr"] == 1.0
     assert "Applying RL hyperparameter rl.training.config.lr=0.5\n" in capsys.readouterr().out
-    with pytest.raises(Fault, match="rl.training.run.x leads into a value that is no dictionary"):
+    with pytest.raises(Fault, match=r"rl\.training\.run\.x leads into a value that is no dictionary"):
         apply(usual, {"rl.training.run.x": 1})

@@ -114,7 +114,8 @@ def space_of(space: Any) -> spaces.Space:
     if kind == "Dict":
         return spaces.Dict({name: space_of(one) for name, one in space.spaces.items()})
     raise Fault(
-        f"the environment has a space {kind}; accepted: Box, Discrete, MultiDiscrete, MultiBinary, Tuple, Dict"
+        f"the environment has a space {kind}; accepted: Box, Discrete, MultiDiscrete, MultiBinary, Tuple or "
+        "Dict"
     )
 
 

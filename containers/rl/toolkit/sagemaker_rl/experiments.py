@@ -11,7 +11,6 @@ from typing import Any
 import ray
 from ray import tune
 from ray.exceptions import RayError
-from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
@@ -87,10 +86,11 @@ class _Condition(tune.Stopper):
                 f"stop has {unknown[0]}, which results haven't; accepted: {', '.join(_TOLD)}, or a path of "
                 "RLlib's, such as env_runners/episode_return_mean"
             )
-        return any(float(flat[name]) >= float(value) for name, value in self._least.items())
+        reached = (float(flat[name]) >= float(least) for name, least in self._least.items())
+        return self._stop.asked or any(reached)
 
     def stop_all(self) -> bool:
-        return self._stop.asked
+        return False  # Tune leaves out the last checkpoint then
 
 
 def run(config: Mapping[str, Any], output: Path, restore: str | None, stop: Stop) -> list[Trial]:
@@ -111,13 +111,13 @@ def _experiment(spec: Mapping[str, Any], output: Path, restore: str | None, stop
         raise Fault("the experiment has no run; accepted: an algorithm of RLlib, such as PPO")
     written = dict(spec.get("config", {}))
     env = spec.get("env", written.pop("env", None))
-    algorithm = spec["run"]
+    algorithm: Any = spec["run"]
     limit = written.get("horizon")
     if isinstance(env, str):
         environments.register(env, limit)
     if isinstance(algorithm, str):
         settings = ray_config.algorithm_config(algorithm, written)
-    elif isinstance(algorithm, type) and issubclass(algorithm, Algorithm):
+    elif hasattr(algorithm, "get_default_config"):  # a source's own
         settings = ray_config.settled(algorithm.get_default_config(), written)
     else:
         raise Fault(f"run is {algorithm!r}; accepted: an algorithm of RLlib, such as PPO")
@@ -129,13 +129,13 @@ def _experiment(spec: Mapping[str, Any], output: Path, restore: str | None, stop
     here, wanted = int(ray.cluster_resources().get("CPU", 0)), ray_config.cpus(settings)
     if wanted > here:
         raise Fault(
-            f"config num_workers is {settings.num_env_runners}, which takes {wanted} CPUs, and the cluster has "
-            f"{here}; accepted: at most {here - wanted + settings.num_env_runners}"
+            f"config num_workers is {settings.num_env_runners}, which takes {wanted} CPUs, and the cluster "
+            f"has {here}; accepted: at most {here - wanted + settings.num_env_runners}"
         )
     _lead_on_head(settings.algo_class)
     conditions = spec.get("stop") or {}
     if not isinstance(conditions, Mapping):
-        raise Fault(f"stop is {conditions!r}; accepted: names of results with the values that end the training")
+        raise Fault(f"stop is {conditions!r}; accepted: names of results with values that end the training")
     checkpoints = tune.CheckpointConfig(
         num_to_keep=spec.get("keep_checkpoints_num"),
         checkpoint_frequency=int(spec.get("checkpoint_freq") or FREQUENCY),

@@ -1,7 +1,7 @@
 """Writes trained policies so that they answer without Ray: policy.json and policy.safetensors.
 
-Networks are lists of layers, so that an endpoint runs no code of a model's archive. RLlib's own networks of dense and
-convolutional layers are written; recurrent ones, and a source's own, aren't.
+Networks are lists of layers, so that an endpoint runs no code of a model's archive. RLlib's own networks of
+dense and convolutional layers are written; recurrent ones, and a source's own, aren't.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def space(found: Any) -> dict[str, Any]:
         return {
             "space": "Box",
             "shape": list(found.shape),
-            "dtype": found.dtype.name,
+            "dtype": np.dtype(found.dtype).name,
             "low": [None if np.isinf(one) else float(one) for one in low.ravel()],
             "high": [None if np.isinf(one) else float(one) for one in high.ravel()],
         }

@@ -1,8 +1,8 @@
 """Hosts that train together by a Ray cluster of their own: the first is its head, the others join it.
 
-Heterogeneous training is two jobs, a primary and a secondary one, that find each other on S3 as AWS's launcher has
-it: the head writes ``<prefix>/dist-ray/config/MASTER_IP.json``, then ``CONFIG_DONE``, and at the end
-``JOB_TERMINATED``.
+Heterogeneous training is two jobs, a primary and a secondary one, that find each other on S3 as AWS's
+launcher has it: the head writes ``<prefix>/dist-ray/config/MASTER_IP.json``, then ``CONFIG_DONE``, and at the
+end ``JOB_TERMINATED``.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from gymnasium.spaces import Box, Dict
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.registry import ALGORITHMS
 from ray.rllib.connectors.env_to_module import FlattenObservations, MeanStdFilter
-from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 from ray.tune.registry import get_trainable_cls
 
 from sagemaker_rl.faults import Fault
@@ -175,7 +175,7 @@ def _filter(config: AlgorithmConfig, left: dict[str, Any]) -> None:
 
 
 class Connectors:
-    """What observations go through before a network: flattened if they aren't numbers in a box, then scaled."""
+    """What observations go through before a network: flattened where they are no box, then scaled."""
 
     def __init__(self, scaled: bool, many: bool) -> None:
         self._scaled, self._many = scaled, many
@@ -268,18 +268,19 @@ def _learning_rates(config: AlgorithmConfig, left: dict[str, Any]) -> None:
             left.pop(schedule, None)
         else:
             left.pop(value, None)
-    rates = dict(left.pop("optimization", {}) or {})
-    for name in list(rates):
-        new = {
-            "actor_learning_rate": "actor_lr",
-            "critic_learning_rate": "critic_lr",
-            "entropy_learning_rate": "alpha_lr",
-        }.get(name)
-        if new is None or not hasattr(config, new):
+    for name, rate in (left.pop("optimization", None) or {}).items():
+        if name not in _RATES or not hasattr(config, _RATES[name]):
             raise Fault(f"config optimization.{name} has no equal in RLlib of today")
-        left[new] = rates.pop(name)
+        left[_RATES[name]] = rate
     if hasattr(config, "actor_lr") and "actor_lr" in left and "lr" not in left:
         left["lr"] = None  # or RLlib says that both are given
+
+
+_RATES = {
+    "actor_learning_rate": "actor_lr",
+    "critic_learning_rate": "critic_lr",
+    "entropy_learning_rate": "alpha_lr",
+}
 
 
 def _evaluation(config: AlgorithmConfig, left: dict[str, Any]) -> None:
@@ -290,9 +291,9 @@ def _evaluation(config: AlgorithmConfig, left: dict[str, Any]) -> None:
     if isinstance(written, Mapping):
         found = {}
         for name, value in written.items():
-            new = RENAMED.get(name, name)
             if name in ONE_WAY:
                 continue
+            new = RENAMED.get(str(name), str(name))
             if not hasattr(config, new):
                 raise Fault(f"config evaluation_config.{name} has no equal in RLlib of today")
             found[new] = value

@@ -33,6 +33,7 @@ COMMANDS = (
     "endpoint",
     "image_endpoint",
     "q_learning",
+    "ppo",
     "tuning overhead",
     "tuning search --seeds 3 --trials 15",
     "memory kmeans",

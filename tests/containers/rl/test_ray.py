@@ -67,7 +67,8 @@ class MyLauncher(SageMakerRayLauncher):
     def get_experiment_config(self):
         return {"training": {"env": "Corridor-v1", "run": "DQN", "stop": {"timesteps_total": 1500},
             "config": {
-            "env_config": {"length": 5}, "horizon": 50, "num_workers": 0, "lr": 0.001, "hiddens": [16],
+            "env_config": {"length": 5}, "horizon": 50, "num_workers": 0, "lr": 0.001,
+            "gamma": 0.8, "seed": 0, "hiddens": [16],
             "buffer_size": 5000, "learning_starts": 200, "timesteps_per_iteration": 500,
             "exploration_final_eps": 0.05, "schedule_max_timesteps": 8000, "exploration_fraction": 0.1,
             "sample_batch_size": 4, "train_batch_size": 32, "prioritized_replay": False,
@@ -238,7 +239,7 @@ def test_an_environment_of_old_gym_is_learned_by_dqn(job, endpoint):
     done = job(HEAD + OLD_GYM).run().succeeded()
     assert rewards(done.log)[-1] > 0.5
     served = endpoint("rl", done.root)
-    (answer,) = served.invoke(b'{"instances": [[0, 1, 0, 0, 0]]}', "application/json").json()["predictions"]
+    (answer,) = served.invoke(b'{"instances": [[0, 0, 0, 1, 0]]}', "application/json").json()["predictions"]
     assert answer["action"] == 1
     assert answer["probabilities"] == [0, 1]
 

@@ -124,21 +124,13 @@ def adapted(env: Any) -> Any:
     from ray.rllib.env.multi_agent_env import MultiAgentEnv
     from ray.rllib.env.wrappers.pettingzoo_env import ParallelPettingZooEnv, PettingZooEnv
 
-    if hasattr(env, "possible_agents") and not isinstance(env, MultiAgentEnv):
-        return (
-            ParallelPettingZooEnv(env)
-            if hasattr(env, "action_spaces") and _parallel(env)
-            else PettingZooEnv(env)
-        )
     if isinstance(env, MultiAgentEnv):
         return env
+    if hasattr(env, "possible_agents"):
+        return PettingZooEnv(env) if hasattr(env, "agent_iter") else ParallelPettingZooEnv(env)
     new = isinstance(env, gymnasium.Env) and "seed" in inspect.signature(env.reset).parameters
     new = new or isinstance(env, gymnasium.Wrapper)
     return env if new else Adapted(env)
-
-
-def _parallel(env: Any) -> bool:
-    return not hasattr(env, "agent_iter")
 
 
 class Creator:

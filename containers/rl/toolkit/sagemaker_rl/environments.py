@@ -58,9 +58,9 @@ class Filmed(gymnasium.Wrapper):
         self._folder, self._left = folder, most
         self._frames: list[Any] = []
 
-    def reset(self, **options: Any) -> Any:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         self._write()
-        found = self.env.reset(**options)
+        found = self.env.reset(seed=seed, options=options)
         self._film()
         return found
 

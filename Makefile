@@ -79,6 +79,10 @@ images: setup ## Build the images of every algorithm; DEVICES=cpu leaves out tho
 		$(MAKE) --no-print-directory image ALGORITHM=$$name; \
 	done
 
+.PHONY: push
+push: setup ## Push an image that was built: make push ALGORITHM=kmeans REPOSITORY=registry[/prefix] [DEVICES=gpu]
+	@for device in $(or $(DEVICES),cpu); do $(BIN)/python -m local.pushing $(ALGORITHM) $$device $(REPOSITORY) || exit 1; done
+
 .PHONY: test-images
 test-images: setup ## Build a few images and run them: train, serve, two hosts, the SageMaker SDK
 	$(BIN)/pytest tests/images -n 0 -m images

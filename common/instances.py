@@ -41,6 +41,11 @@ GPUS: dict[str, dict[str, int]] = {
     "g5": _G,
     "g6": _G,
     "g6e": _G,
+    "p6-b200": {"48xlarge": 8},
+    "p6-b300": {"48xlarge": 8},
+    "p6e-gb200": {"36xlarge": 4},
+    "g7": {},  # how many, its sizes' names don't tell us; one at least
+    "g7e": {"12xlarge": 2, "24xlarge": 4, "48xlarge": 8},
 }
 
 

@@ -66,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     _add_transform(commands)
     _add_convert(commands)
+    _add_create_algorithm(commands)
+    _add_create_training_job(commands)
     return parser
 
 
@@ -185,6 +187,42 @@ def _add_tune(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--output", help="folder for the results; the same again goes on; default: jobs/NAME")
     parser.set_defaults(run=partial(_tune, parser))
+
+
+def _add_create_algorithm(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "create-algorithm",
+        "print the CreateAlgorithm request that brings an image of yours in ECR into SageMaker",
+        "algodock create-algorithm kmeans --image $IMAGE > kmeans.json\n"
+        "  aws sagemaker create-algorithm --cli-input-json file://kmeans.json",
+    )
+    parser.add_argument("algorithm")
+    parser.add_argument("--image", required=True, help="where it was pushed: make push")
+    parser.add_argument("--name", help="default: algodock-ALGORITHM")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "gpu"), help="of the image")
+    parser.set_defaults(run=_create_algorithm)
+
+
+def _add_create_training_job(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "create-training-job",
+        "print the CreateTrainingJob request that runs a job of algodock train in SageMaker",
+        "algodock create-training-job jobs/digits --image $IMAGE --role $ROLE --output s3://bucket/jobs \\\n"
+        "    --channel train=s3://bucket/digits --instance-type ml.m5.large > job.json\n"
+        "  aws sagemaker create-training-job --cli-input-json file://job.json",
+    )
+    parser.add_argument("job", type=Path, help="the folder that algodock train wrote")
+    parser.add_argument("--image", required=True, help="where it was pushed: make push")
+    parser.add_argument("--role", required=True, help="the ARN of a role that SageMaker may take")
+    parser.add_argument("--output", required=True, metavar="S3", help="where results go")
+    parser.add_argument("--instance-type", required=True)
+    parser.add_argument("--hosts", type=int, help="default: the job's")
+    parser.add_argument(
+        "--channel", action="append", default=[], metavar="NAME=S3", help="where its data is on S3"
+    )
+    parser.set_defaults(run=_create_training_job)
 
 
 def _add_serve(commands: argparse._SubParsersAction) -> None:
@@ -345,6 +383,26 @@ def _tune(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
         raise ClientError(f"--output {chosen.output} is not accepted; accepted: a folder")
     folder = Path(chosen.output or f"jobs/{name}").resolve()
     return command.run(request, folder, lambda: _runtime(chosen))
+
+
+def _create_algorithm(chosen: argparse.Namespace) -> int:
+    from local import requests
+
+    found = manifest.load(chosen.algorithm)
+    name = chosen.name or f"algodock-{found.name}"
+    print(json.dumps(requests.algorithm(found, chosen.image, name, chosen.device), indent=1))
+    return 0
+
+
+def _create_training_job(chosen: argparse.Namespace) -> int:
+    from local import requests
+
+    places = _pairs("--channel", chosen.channel)
+    request = requests.training_job(
+        chosen.job, chosen.image, chosen.role, chosen.output, places, chosen.instance_type, chosen.hosts
+    )
+    print(json.dumps(request, indent=1))
+    return 0
 
 
 def _runtime(chosen: argparse.Namespace) -> Runtime:

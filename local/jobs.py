@@ -197,6 +197,13 @@ def pack(spec: JobSpec, hosts: Sequence[Host]) -> list[Path]:
         "algorithm": spec.manifest.name,
         "hyperparameters": dict(spec.hyperparameters),
         "channels": {channel.name: channel.uri for channel in spec.channels},
+        "content_types": {one.name: one.content_type for one in spec.channels if one.content_type},
+        "attributes": {one.name: list(one.attributes) for one in spec.channels if one.attributes},
+        "input_mode": spec.input_mode,
+        "distribution": spec.distribution,
+        "hosts": spec.host_count,
+        "environment": dict(spec.environment),
+        "checkpoints": spec.checkpoints,
     }
     with written(spec.output / "job.json") as temporary:
         _write(temporary, described)

@@ -1,0 +1,157 @@
+"""`algodock create-algorithm` and `create-training-job`: requests that SageMaker takes, and faults."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import botocore.session
+import botocore.validate
+import pytest
+
+from common import manifest
+from common.failures import ClientError
+from local import requests
+
+ALGODOCK = Path(sys.executable).with_name("algodock")
+IMAGE = "111122223333.dkr.example/algodock/kmeans:cpu"
+ROLE = "arn:aws:iam::111122223333:role/sagemaker"
+ALL = sorted(manifest.known())
+
+
+def service():
+    return botocore.session.get_session().get_service_model("sagemaker")
+
+
+def call(*arguments, code=0):
+    done = subprocess.run([ALGODOCK, *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+def each(shape, value, path=""):
+    """Every text in a request with the shape that it has to have."""
+    if shape.type_name == "structure":
+        for name, part in value.items():
+            yield from each(shape.members[name], part, f"{path}.{name}")
+    elif shape.type_name == "list":
+        most = shape.metadata.get("max")
+        assert most is None or len(value) <= most, f"{path} has {len(value)}"
+        for number, part in enumerate(value):
+            yield from each(shape.member, part, f"{path}[{number}]")
+    elif shape.type_name == "string":
+        yield path, shape, value
+
+
+def matches(pattern, text):
+    letters = re.sub(r"\\p\{\w+\}", r"\\s\\S", pattern)  # classes of letters, which `re` hasn't
+    return re.fullmatch(letters, text)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_algorithms_request_is_what_the_service_takes(name):
+    found = manifest.load(name)
+    device = found.training.devices[0]
+    request = requests.algorithm(found, IMAGE, f"algodock-{name}", device)
+    shape = service().operation_model("CreateAlgorithm").input_shape
+    assert not botocore.validate.ParamValidator().validate(request, shape).has_errors()
+    for path, text, value in each(shape, request):
+        assert not text.enum or value in text.enum, path
+        assert len(value) <= text.metadata.get("max", len(value)), path
+        assert matches(text.metadata.get("pattern", r"[\s\S]*"), value), (path, value)
+    training = request["TrainingSpecification"]
+    objectives = {one["MetricName"] for one in training["SupportedTuningJobObjectiveMetrics"]}
+    assert objectives <= {one["Name"] for one in training["MetricDefinitions"]}
+    for one in training["SupportedHyperParameters"]:
+        assert not one["IsTunable"] or one["Type"] != "FreeText"
+        if one["Type"] != "FreeText" and "DefaultValue" in one:
+            assert_in_range(one)
+
+
+def assert_in_range(one):
+    (limits,) = one["Range"].values()
+    if one["Type"] == "Categorical":
+        assert one["DefaultValue"] in limits["Values"], one
+    else:
+        assert float(limits["MinValue"]) <= float(one["DefaultValue"]) <= float(limits["MaxValue"]), one
+
+
+def test_the_rules_of_instances_are_in_it():
+    request = requests.algorithm(manifest.load("kmeans"), IMAGE, "mine", "cpu")
+    types = request["TrainingSpecification"]["SupportedTrainingInstanceTypes"]
+    assert "ml.m5.large" in types
+    assert not [one for one in types if one.startswith(("ml.p", "ml.g4", "ml.g5", "ml.trn", "ml.inf"))]
+    gpu = requests.algorithm(manifest.load("seq2seq"), IMAGE, "mine", "gpu")["TrainingSpecification"]
+    assert all(one.startswith(("ml.p", "ml.g")) for one in gpu["SupportedTrainingInstanceTypes"])
+    with pytest.raises(ClientError, match="lda trains on no GPU instance; accepted: any CPU instance"):
+        requests.algorithm(manifest.load("lda"), IMAGE, "mine", "gpu")
+
+
+def test_the_command_prints_it():
+    told = json.loads(call("create-algorithm", "xgboost", "--image", IMAGE))
+    assert told["AlgorithmName"] == "algodock-xgboost"
+    (eta,) = [
+        one for one in told["TrainingSpecification"]["SupportedHyperParameters"] if one["Name"] == "eta"
+    ]
+    assert eta["Range"] == {"ContinuousParameterRangeSpecification": {"MinValue": "0", "MaxValue": "1"}}
+    assert eta["IsTunable"] is True
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("jobs") / "my_digits"
+    rows = folder.parent / "rows.csv"
+    rows.write_text("1,2\n3,4\n5,6\n" * 10)
+    call(
+        "train", "kmeans", "--train", rows, "-p", "k=2", "-p", "epochs=2", "--output", folder, "--checkpoints"
+    )
+    return folder
+
+
+def test_a_local_job_is_run_there_by_a_request(job):
+    options = (
+        "--image",
+        IMAGE,
+        "--role",
+        ROLE,
+        "--output",
+        "s3://bucket/jobs",
+        "--instance-type",
+        "ml.m5.large",
+    )
+    told = json.loads(call("create-training-job", job, *options, "--channel", "train=s3://bucket/rows"))
+    shape = service().operation_model("CreateTrainingJob").input_shape
+    assert not botocore.validate.ParamValidator().validate(told, shape).has_errors()
+    assert told["TrainingJobName"] == "my-digits"
+    assert {"k": "2", "epochs": "2"}.items() <= told["HyperParameters"].items()
+    (channel,) = told["InputDataConfig"]
+    assert channel["DataSource"]["S3DataSource"]["S3Uri"] == "s3://bucket/rows"
+    assert told["ResourceConfig"]["InstanceCount"] == 1
+    assert told["CheckpointConfig"] == {"S3Uri": "s3://bucket/jobs/my-digits/checkpoints"}
+    assert told["AlgorithmSpecification"]["MetricDefinitions"]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--channel", "test=s3://x/y"], "the job has no channel test; it has train"),
+        ([], "accepted: its place on S3, --channel train=s3://..."),
+        (
+            ["--channel", "train=s3://x/y", "--instance-type", "ml.trn1.2xlarge"],
+            "whose accelerator is no GPU",
+        ),
+    ],
+)
+def test_faults_are_told_in_a_sentence(job, options, told):
+    usual = ("--image", IMAGE, "--role", ROLE, "--output", "s3://b/o", "--instance-type", "ml.m5.large")
+    said = call("create-training-job", job, *usual, *options, code=1)
+    assert told in said
+    assert "Traceback" not in said
+
+
+def test_what_is_no_job_is_told(tmp_path):
+    options = ("--image", IMAGE, "--role", ROLE, "--output", "s3://b/o", "--instance-type", "ml.m5.large")
+    assert "has no job.json; accepted" in call("create-training-job", tmp_path, *options, code=1)
+    (tmp_path / "job.json").write_text("{")
+    assert "job.json is damaged" in call("create-training-job", tmp_path, *options, code=1)

@@ -19,7 +19,7 @@ ECR = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.")
 
 
 def push(algorithm: str, device: str, repository: str) -> str:
-    """Pushes ``algodock/ALGORITHM:DEVICE`` below the repository, and returns its name there. Raises ClientError."""
+    """Pushes ``algodock/ALGORITHM:DEVICE`` below the repository; its name there. Raises ClientError."""
     ours = f"algodock/{manifest.load(algorithm).name}"
     host, _, prefix = repository.rstrip("/").partition("/")
     name = f"{prefix}/{ours}" if prefix else ours

@@ -1,4 +1,4 @@
-"""Requests that take an algorithm, or a job that ran here, into SageMaker: CreateAlgorithm, CreateTrainingJob.
+"""Requests that bring an algorithm, or a job that ran here, to SageMaker: CreateAlgorithm, CreateTrainingJob.
 
 They are checked against botocore's own model of the service, and nothing is sent: the AWS command line or
 boto3 does that.

@@ -68,7 +68,7 @@ def test_a_repository_that_is_there_is_used(docker, ecr):
 
 def test_faults_are_told(docker, ecr, monkeypatch):
     ecr.add_client_error("create_repository", "AccessDeniedException", "not you")
-    with pytest.raises(ClientError, match="repository algodock/knn can't be made: .*not you"):
+    with pytest.raises(ClientError, match=r"repository algodock/knn can't be made: .*not you"):
         pushing.push("knn", "cpu", HOST)
     with pytest.raises(ClientError, match="unknown"):
         pushing.push("nothing", "cpu", HOST)

@@ -12,6 +12,8 @@ from gymnasium import spaces
 
 from sagemaker_rl.faults import Fault
 
+_MOST_FRAMES = 2000  # of a film
+
 
 class Adapted(gymnasium.Env):
     """An environment of old gym, whose ``step`` has four values and whose ``reset`` one."""
@@ -79,7 +81,7 @@ class Filmed(gymnasium.Wrapper):
             self._left, frame = 0, None
         if isinstance(frame, list):
             frame = frame[-1] if frame else None
-        if getattr(frame, "ndim", 0) == 3:
+        if getattr(frame, "ndim", 0) == 3 and len(self._frames) < _MOST_FRAMES:
             self._frames.append(frame)
 
     def _write(self) -> None:
@@ -143,20 +145,20 @@ class Creator:
         limit: int | None = None,
         film: tuple[Path, int] | None = None,
     ) -> None:
-        self._name, self._create, self._limit, self._film = name, create, limit, film
+        self._name, self.create, self.limit, self._film = name, create, limit, film
 
     def __call__(self, config: Mapping[str, Any]) -> Any:
-        if self._create is None:
+        if self.create is None:
             more = {"render_mode": "rgb_array"} if self._film else {}
             env = gymnasium.make(self._name, **{**more, **config})
         else:
-            env = self._create(config)
+            env = self.create(config)
             if self._film and getattr(env, "render_mode", "") is None:
                 env.unwrapped.render_mode = "rgb_array"
         found = adapted(env)
         if isinstance(found, gymnasium.Env):
-            if self._limit:
-                found = gymnasium.wrappers.TimeLimit(found, int(self._limit))
+            if self.limit:
+                found = gymnasium.wrappers.TimeLimit(found, int(self.limit))
             if self._film:
                 found = Filmed(found, *self._film)
         return found
@@ -168,7 +170,7 @@ def register(name: str, limit: int | None = None, film: tuple[Path, int] | None 
 
     create = _global_registry.get(ENV_CREATOR, name) if _global_registry.contains(ENV_CREATOR, name) else None
     if isinstance(create, Creator):
-        create = create._create
+        limit, create = create.limit or limit, create.create
     if create is None:
         try:
             gymnasium.spec(name)

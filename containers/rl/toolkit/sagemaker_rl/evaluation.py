@@ -22,6 +22,8 @@ from typing import Any
 from sagemaker_rl import environments
 from sagemaker_rl.faults import Fault
 
+# Steps after which an episode without a limit of its own is broken off: a policy may never come to the end.
+_LIMIT = 10_000
 MODEL = "/opt/ml/input/data/model"
 
 
@@ -50,9 +52,10 @@ def evaluate(
     )
     if changes:
         config = ray_config.settled(config, changes)
+    limit = (changes or {}).get("horizon", _LIMIT)
     name = env or config.env
     if isinstance(name, str):
-        environments.register(name, film=(film, episodes) if film else None)
+        environments.register(name, limit, (film, episodes) if film else None)
     config.environment(env=name)
     config.env_runners(num_env_runners=0, num_envs_per_env_runner=1, create_env_on_local_worker=True)
     config.learners(num_learners=0)

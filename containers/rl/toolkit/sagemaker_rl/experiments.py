@@ -30,8 +30,9 @@ NAMES = {
     "timesteps_total": "num_env_steps_sampled_lifetime",
 }
 _TOLD = (*NAMES, "time_this_iter_s", "time_total_s", "training_iteration")
-_EXPERIMENT = {"env", "run", "stop", "config", "checkpoint_freq", "checkpoint_at_end", "local_dir", "restore"}
-_EXPERIMENT |= {"keep_checkpoints_num", "num_samples", "max_failures", "checkpoint_config", "storage_path"}
+_EXPERIMENT = {"env", "run", "stop", "config", "checkpoint_freq", "restore", "keep_checkpoints_num"}
+_EXPERIMENT |= {"num_samples", "max_failures"}
+_EXPERIMENT |= {"checkpoint_at_end", "local_dir"}  # which AWS's launcher always sets, as is done here
 _SHOWN = 3  # episodes of an evaluation that are filmed
 
 
@@ -179,4 +180,7 @@ def filmed(config: Mapping[str, Any], trial: Trial, folder: Path) -> None:
 
     settings = next(iter(config.values())).get("config", {})
     if settings.get("monitor") or settings.get("record_env"):
-        evaluation.evaluate(Path(trial.checkpoint.path), _SHOWN, folder)
+        try:
+            evaluation.evaluate(Path(trial.checkpoint.path), _SHOWN, folder)
+        except Exception as error:  # whatever an environment raises: the model is there, and is worth more
+            print(f"no film: {type(error).__name__}: {error}", flush=True)

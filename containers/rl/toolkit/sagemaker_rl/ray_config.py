@@ -167,6 +167,8 @@ def _model(config: AlgorithmConfig, left: dict[str, Any]) -> None:
 
 
 def _filter(config: AlgorithmConfig, left: dict[str, Any]) -> None:
+    if "observation_filter" not in left and isinstance(config._env_to_module_connector, Connectors):
+        return  # a checkpoint's
     name = left.pop("observation_filter", "NoFilter")
     if name not in ("NoFilter", "MeanStdFilter"):
         raise Fault(f"config observation_filter is {name!r}; accepted: NoFilter or MeanStdFilter")

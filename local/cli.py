@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -21,6 +22,7 @@ from common.manifest import Manifest
 if TYPE_CHECKING:
     from local.jobs import ChannelSource
     from local.runtimes import Runtime
+    from local.transforming import Settings
 
 CHANNELS = ("train", "validation", "test")
 # Options of a tuning that its request has as they are written.
@@ -253,9 +255,23 @@ def _add_transform(commands: argparse._SubParsersAction) -> None:
         "algodock transform job rows/ answers/ --accept application/jsonlines",
     )
     _add_model(parser)
-    parser.add_argument("source", type=Path)
-    parser.add_argument("target", type=Path)
+    parser.add_argument("source", help="a file or a folder; or s3://")
+    parser.add_argument("target", help="a folder; or s3://")
     _add_bodies(parser)
+    parser.add_argument(
+        "--split-type", choices=("None", "Line", "RecordIO"), help="default: by the content type"
+    )
+    parser.add_argument("--strategy", default="MultiRecord", choices=("MultiRecord", "SingleRecord"))
+    parser.add_argument(
+        "--assemble-with", choices=("None", "Line"), help="default: Line where records are lines"
+    )
+    parser.add_argument("--max-payload", type=int, default=6, metavar="MB", help="of a request; default: 6")
+    parser.add_argument("--max-concurrent", type=int, default=4, help="requests at once; default: 4")
+    parser.add_argument("--input-filter", default="$", metavar="JSONPATH", help="what of a record is sent")
+    parser.add_argument(
+        "--join-source", default="None", choices=("None", "Input"), help="answers beside records"
+    )
+    parser.add_argument("--output-filter", default="$", metavar="JSONPATH", help="what is kept of what comes")
     parser.set_defaults(run=_transform)
 
 
@@ -482,30 +498,61 @@ def _predict(chosen: argparse.Namespace) -> int:
 
 
 def _transform(chosen: argparse.Namespace) -> int:
+    from local import storage
     from local.endpoints import Endpoint, unpacked
     from local.transforming import transform
 
-    files = [chosen.source] if chosen.source.is_file() else sorted(chosen.source.rglob("*"))
-    files = [path for path in files if path.is_file() and path.name[0] not in "._"]
-    if not files:
-        raise ClientError(f"{chosen.source} holds no file; accepted: a file or a folder of files")
-    base = chosen.source if chosen.source.is_dir() else chosen.source.parent
     with (
+        tempfile.TemporaryDirectory(prefix="algodock-") as scratch,
         unpacked(chosen.model, chosen.algorithm) as (algorithm, root),
-        Endpoint(algorithm, root, environment={"SAGEMAKER_BATCH": "true"}) as endpoint,
     ):
-        endpoint.wait()
-        for path in files:
-            content_type = _content_type(chosen, path)
-            target = chosen.target / (str(path.relative_to(base)) + ".out")
-            transform(
-                path,
-                target,
-                lambda body, kind=content_type: endpoint.invoke(body, kind, chosen.accept),  # type: ignore[misc]
-                content_type,
-            )
-            print(target)
+        source = storage.local_copy(chosen.source, Path(scratch))
+        files = [source] if source.is_file() else sorted(source.rglob("*"))
+        files = [path for path in files if path.is_file() and path.name[0] not in "._"]
+        if not files:
+            raise ClientError(f"{chosen.source} holds no file; accepted: a file or a folder of files")
+        base = source if source.is_dir() else source.parent
+        remote = storage.is_s3(chosen.target)
+        target = Path(scratch) / "answers" if remote else Path(chosen.target)
+        asked = [(path, target / f"{path.relative_to(base)}.out", _settings(chosen, path)) for path in files]
+        environment = {
+            "SAGEMAKER_BATCH": "true",
+            "SAGEMAKER_MAX_PAYLOAD_IN_MB": str(chosen.max_payload),
+            "SAGEMAKER_BATCH_STRATEGY": {"MultiRecord": "MULTI_RECORD"}.get(chosen.strategy, "SINGLE_RECORD"),
+            "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS": str(chosen.max_concurrent),
+        }
+        with Endpoint(algorithm, root, environment=environment) as endpoint:
+            endpoint.wait()
+            for path, place, settings in asked:
+                kind = settings.content_type
+                transform(
+                    path,
+                    place,
+                    lambda body, kind=kind: endpoint.invoke(body, kind, chosen.accept),  # type: ignore[misc]
+                    settings,
+                )
+                if remote:
+                    storage.upload(target, [place], chosen.target)
+                name = place.relative_to(target)
+                print(f"{chosen.target.rstrip('/')}/{name}" if remote else place)
     return 0
+
+
+def _settings(chosen: argparse.Namespace, path: Path) -> Settings:
+    from local.transforming import Settings
+
+    return Settings(
+        content_type=_content_type(chosen, path),
+        accept=chosen.accept,
+        split_type=chosen.split_type,
+        strategy=chosen.strategy,
+        assemble_with=chosen.assemble_with,
+        concurrency=chosen.max_concurrent,
+        limit=chosen.max_payload << 20,
+        input_filter=chosen.input_filter,
+        output_filter=chosen.output_filter,
+        join=chosen.join_source == "Input",
+    )
 
 
 def _content_type(chosen: argparse.Namespace, path: Path) -> str:

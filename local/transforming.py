@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
+import json
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from common import content_types
-from common.failures import ClientError
+from common.content_types import CSV, JSON, JSON_LINES
+from common.failures import ClientError, one_of
 from common.job import written
+from local.selecting import selection
 
 MAX_PAYLOAD = 6 * 1024 * 1024  # bytes: SageMaker's default for a real-time request and a batch record
+MOST_PAYLOAD = 100 * 1024 * 1024  # of all requests under way
+STRATEGIES, SPLITS = ("MultiRecord", "SingleRecord"), ("None", "Line", "RecordIO")
 
 LINES = (content_types.CSV, content_types.JSON_LINES, content_types.LIBSVM)
 
@@ -29,16 +38,61 @@ def contents(path: Path) -> bytes:
         raise ClientError(f"{path.name}: the gzip data are damaged or end early: {error}") from None
 
 
-def split(body: bytes, content_type: str, limit: int = MAX_PAYLOAD) -> Iterator[bytes]:
-    """Cuts a body into parts of whole records, each at most ``limit`` bytes.
+@dataclass(frozen=True)
+class Settings:
+    """How a transform is done; the names and values of the options are those of CreateTransformJob."""
 
-    Lines and RecordIO records are cut; other types are sent as they are. Raises ClientError for a record
-    that alone is larger.
+    content_type: str
+    accept: str | None = None
+    split_type: str | None = None  # None, Line or RecordIO; by the content type where it isn't said
+    strategy: str = "MultiRecord"
+    assemble_with: str | None = None  # None or Line; Line where records are lines and it isn't said
+    concurrency: int = 4
+    limit: int = MAX_PAYLOAD  # bytes of a request
+    input_filter: str = "$"
+    output_filter: str = "$"
+    join: bool = False
+
+    def __post_init__(self) -> None:
+        if self.strategy not in STRATEGIES:
+            raise ClientError(f"strategy '{self.strategy}' is unknown; accepted: {one_of(STRATEGIES)}")
+        if self.split_type not in (None, *SPLITS):
+            raise ClientError(f"split type '{self.split_type}' is unknown; accepted: {one_of(SPLITS)}")
+        if not 1 <= self.limit <= MOST_PAYLOAD or self.concurrency < 1:
+            raise ClientError(
+                "a request's payload is 1 byte to 100 MB, and one request at least is under way"
+            )
+        if self.concurrency * self.limit > MOST_PAYLOAD:
+            raise ClientError(
+                f"{self.concurrency} requests of {self.limit >> 20} MB are under way at once; accepted: 100 "
+                "MB in all"
+            )
+        if self.processed and self.kind not in (CSV, JSON, JSON_LINES):
+            raise ClientError(f"filters and joins are for CSV and JSON; the content type is {self.kind}")
+
+    @property
+    def kind(self) -> str:
+        """The content type without its parameters."""
+        return content_types.parse(self.content_type).name
+
+    @property
+    def processed(self) -> bool:
+        """Whether records are looked into."""
+        return self.join or self.input_filter != "$" or self.output_filter != "$"
+
+
+def split(
+    body: bytes, content_type: str, limit: int = MAX_PAYLOAD, how: str | None = None, single: bool = False
+) -> Iterator[bytes]:
+    """Cuts a body into parts of whole records, each at most ``limit`` bytes, or of one record each.
+
+    ``how`` is Line, RecordIO or None; without it lines and RecordIO records are cut where the content type
+    has them. Raises ClientError for a record that alone is larger.
     """
     name = content_types.parse(content_type).name
-    if name in LINES:
+    if how == "Line" or (how is None and name in LINES):
         ends = _line_ends
-    elif name == content_types.RECORDIO_PROTOBUF:
+    elif how == "RecordIO" or (how is None and name == content_types.RECORDIO_PROTOBUF):
         ends = _record_ends
     else:
         ends = _whole
@@ -46,7 +100,7 @@ def split(body: bytes, content_type: str, limit: int = MAX_PAYLOAD) -> Iterator[
     for number, stop in enumerate(ends(body), 1):
         if stop - end > limit:
             raise ClientError(f"record {number} has {stop - end} bytes; accepted: at most {limit}")
-        if stop - start > limit:
+        if stop - start > limit or (single and end > start):
             yield body[start:end]
             start = end
         end = stop
@@ -73,31 +127,107 @@ def _whole(body: bytes) -> Iterator[int]:
     yield len(body)
 
 
-def transform(
-    source: Path,
-    target: Path,
-    invoke: Callable[[bytes], bytes],
-    content_type: str,
-    *,
-    concurrency: int = 4,
-    limit: int = MAX_PAYLOAD,
-) -> None:
+def transform(source: Path, target: Path, invoke: Callable[[bytes], bytes], settings: Settings) -> None:
     """Sends the records of ``source`` and writes the answers, in order, to ``target`` when all went well.
 
-    Raises ClientError naming the file.
+    Raises ClientError naming the file, and the part of it that failed.
     """
+    lines = settings.kind in LINES if settings.assemble_with is None else settings.assemble_with == "Line"
+    process = _Processing(settings) if settings.processed else None
+
+    def asked(part: tuple[int, bytes]) -> bytes:
+        number, body = part
+        try:
+            return process(body, invoke) if process else invoke(body)
+        except ClientError as error:
+            raise ClientError(f"{source.name}, request {number}: {error}") from None
+
     try:
         with (
             written(target) as temporary,
             temporary.open("wb") as out,
-            ThreadPoolExecutor(concurrency) as pool,
+            ThreadPoolExecutor(settings.concurrency) as pool,
         ):
-            parts = split(contents(source), content_type, limit)
+            single = settings.strategy == "SingleRecord"
+            parts = enumerate(
+                split(contents(source), settings.content_type, settings.limit, settings.split_type, single), 1
+            )
             # As many requests under way as workers, so that memory holds those alone.
-            while window := list(islice(parts, concurrency)):
-                for answer in pool.map(invoke, window):
+            while window := list(islice(parts, settings.concurrency)):
+                for answer in pool.map(asked, window):
                     out.write(answer)
-                    if not answer.endswith(b"\n") and content_types.parse(content_type).name in LINES:
+                    if lines and not answer.endswith(b"\n"):
                         out.write(b"\n")
     except ClientError as error:
-        raise ClientError(f"{source.name}: {error}") from None
+        raise error if source.name in str(error) else ClientError(f"{source.name}: {error}") from None
+
+
+class _Processing:
+    """Filters a request's records, joins its answers to them, and filters what comes of it.
+
+    AWS's document: Associate Prediction Results with Input Records, in its developer guide.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._before, self._after = selection(settings.input_filter), selection(settings.output_filter)
+        self._csv = settings.kind == CSV
+        accept = content_types.parse(settings.accept).name if settings.accept else None
+        self._answers_csv = accept == CSV
+        self._answers_lines = accept in (CSV, JSON_LINES)
+
+    def __call__(self, body: bytes, invoke: Callable[[bytes], bytes]) -> bytes:
+        records = self._read(body, self._csv, self._csv or self._by_line)
+        if self._settings.input_filter != "$":
+            body = self._write([self._before(record) for record in records])
+        answer = invoke(body)
+        answers = self._read(answer, self._answers_csv, self._answers_lines)
+        if not self._answers_lines and len(records) != 1:
+            answers = _items(answers[0])
+        if len(answers) != len(records):
+            raise ClientError(
+                f"{len(records)} records have {len(answers)} answers, and can't be joined; accepted: "
+                "--strategy SingleRecord"
+            )
+        if self._settings.join:
+            answers = [self._joined(*pair) for pair in zip(records, answers, strict=True)]
+        return self._write([self._after(one) for one in answers])
+
+    @property
+    def _by_line(self) -> bool:
+        return self._settings.kind == JSON_LINES or self._settings.split_type == "Line"
+
+    def _joined(self, record: Any, answer: Any) -> Any:
+        if self._csv:
+            return [*record, *(answer if isinstance(answer, list) else [answer])]
+        if isinstance(record, dict):
+            return {**record, "SageMakerOutput": answer}
+        return {"SageMakerInput": record, "SageMakerOutput": answer}
+
+    def _read(self, body: bytes, as_csv: bool, by_line: bool) -> list[Any]:
+        try:
+            text = body.decode("utf-8")
+            if as_csv:
+                return [row for row in csv.reader(io.StringIO(text)) if row]
+            pieces = text.splitlines() if by_line else [text]
+            return [json.loads(piece) for piece in pieces if piece.strip()]
+        except (ValueError, csv.Error) as error:
+            raise ClientError(f"a record isn't {'CSV' if as_csv else 'JSON'}: {error}") from None
+
+    def _write(self, records: list[Any]) -> bytes:
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        for record in records:
+            if self._csv and not isinstance(record, dict):
+                cells = record if isinstance(record, list) else [record]
+                writer.writerow([one if isinstance(one, str) else json.dumps(one) for one in cells])
+            else:
+                out.write(f"{json.dumps(record)}\n")
+        return out.getvalue().encode()
+
+
+def _items(answer: Any) -> list[Any]:
+    """An answer to several records has a list of as many, alone or under one name."""
+    if isinstance(answer, dict) and len(answer) == 1:
+        (answer,) = answer.values()
+    return answer if isinstance(answer, list) else [answer]

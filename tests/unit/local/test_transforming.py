@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from common.batches import Batch
 from common.failures import ClientError
 from common.formats import encode_batch
-from local.transforming import split, transform
+from local.selecting import selection
+from local.transforming import Settings, split, transform
 
 RECORDS = encode_batch(Batch(np.arange(40, dtype=np.float32).reshape(10, 4)))
 
@@ -44,7 +45,7 @@ def test_a_record_beyond_the_limit_is_named():
 def test_answers_are_in_order_and_all_or_nothing(tmp_path):
     source, target = tmp_path / "rows.csv", tmp_path / "out" / "rows.csv.out"
     source.write_bytes(b"".join(b"%d\n" % number for number in range(100)))
-    transform(source, target, lambda body: body.strip(), "text/csv", limit=6)
+    transform(source, target, lambda body: body.strip(), Settings("text/csv", limit=6))
     assert target.read_bytes() == source.read_bytes()
 
     def fail(body):
@@ -52,6 +53,136 @@ def test_answers_are_in_order_and_all_or_nothing(tmp_path):
             raise ClientError("row 50 is bad")
         return body
 
-    with pytest.raises(ClientError, match=r"rows\.csv: row 50 is bad"):
-        transform(source, tmp_path / "out" / "second.out", fail, "text/csv", limit=6)
+    with pytest.raises(ClientError, match=r"rows\.csv, request \d+: row 50 is bad"):
+        transform(source, tmp_path / "out" / "second.out", fail, Settings("text/csv", limit=6))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["rows.csv.out"]
+
+
+def done(tmp_path, content, answer, **settings):
+    """What a transform makes of a file; ``answer`` gets each request's body."""
+    (tmp_path / "rows").write_bytes(content)
+    transform(tmp_path / "rows", tmp_path / "rows.out", answer, Settings(**settings))
+    return (tmp_path / "rows.out").read_bytes()
+
+
+def sums(body):
+    """A CSV answer of a number a row."""
+    return b"".join(b"%g\n" % sum(map(float, line.split(b","))) for line in body.splitlines())
+
+
+def test_a_record_a_request(tmp_path):
+    asked = []
+    options = {"content_type": "text/csv", "strategy": "SingleRecord", "concurrency": 1}
+    done(tmp_path, b"1\n2\n3\n", lambda body: asked.append(body) or b"x", **options)
+    assert asked == [b"1\n", b"2\n", b"3\n"]
+
+
+def test_a_file_that_isnt_split_is_sent_whole(tmp_path):
+    assert (
+        done(tmp_path, b"1\n2\n", lambda b: b"%d" % len(b), content_type="text/csv", split_type="None")
+        == b"4\n"
+    )
+
+
+def test_answers_are_put_together_with_or_without_lines(tmp_path):
+    options = {"content_type": "application/json", "split_type": "Line", "strategy": "SingleRecord"}
+    two = b"{}\n{}\n"
+    assert done(tmp_path, two, lambda body: b"x", **options) == b"xx"
+    assert done(tmp_path, two, lambda body: b"x", **options, assemble_with="Line") == b"x\nx\n"
+
+
+def test_csv_is_filtered_joined_and_filtered_again(tmp_path):
+    rows = b"a,1,2\nb,3,4\n"
+    options = {"content_type": "text/csv", "accept": "text/csv", "input_filter": "$[1:]"}
+    assert done(tmp_path, rows, sums, **options) == b"3\n7\n"
+    assert done(tmp_path, rows, sums, **options, join=True) == b"a,1,2,3\nb,3,4,7\n"
+    assert done(tmp_path, rows, sums, **options, join=True, output_filter="$[0,-1]") == b"a,3\nb,7\n"
+    last = {"join": True, "output_filter": "$[0,3:]", "strategy": "SingleRecord"}
+    assert done(tmp_path, rows, sums, **options, **last) == b"a,3\nb,7\n"
+
+
+def test_json_answers_are_joined_to_csv_rows(tmp_path):
+    answer = b'{"predictions": [{"score": 1}, {"score": 2}]}'
+    options = {"content_type": "text/csv", "join": True, "output_filter": "$[0,-1]"}
+    found = done(tmp_path, b"a,1\nb,2\n", lambda body: answer, **options)
+    assert found == b'a,"{""score"": 1}"\nb,"{""score"": 2}"\n'
+
+
+def test_json_lines_are_joined_under_awss_names(tmp_path):
+    lines = b'{"id": 7, "features": [1, 2]}\n{"id": 8, "features": [3]}\n'
+    options = {
+        "content_type": "application/jsonlines",
+        "accept": "application/jsonlines",
+        "input_filter": "$.features",
+        "join": True,
+    }
+    answers = lambda body: b"".join(b'{"n": %d}\n' % line.count(b"1") for line in body.splitlines())  # noqa: E731
+    kept = done(tmp_path, lines, answers, **options, output_filter="$['id','SageMakerOutput']")
+    assert kept == b'{"id": 7, "SageMakerOutput": {"n": 1}}\n{"id": 8, "SageMakerOutput": {"n": 0}}\n'
+    bare = done(tmp_path, b"[1]\n", answers, **{**options, "input_filter": "$"})
+    assert bare == b'{"SageMakerInput": [1], "SageMakerOutput": {"n": 1}}\n'
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"strategy": "Other"}, "strategy 'Other' is unknown"),
+        ({"split_type": "TFRecord"}, "split type 'TFRecord' is unknown"),
+        ({"limit": 0}, "payload is 1 byte to 100"),
+        (
+            {"limit": 60 << 20, "concurrency": 2},
+            "2 requests of 60 MB are under way at once; accepted: 100 MB",
+        ),
+        (
+            {"content_type": "application/x-recordio-protobuf", "join": True},
+            "filters and joins are for CSV and JSON",
+        ),
+    ],
+)
+def test_settings_that_cant_be_are_refused(settings, told):
+    with pytest.raises(ClientError, match=told):
+        Settings(**{"content_type": "text/csv", **settings})
+
+
+def test_what_cant_be_joined_is_told_with_its_request(tmp_path):
+    options = {"content_type": "text/csv", "accept": "text/csv", "join": True}
+    with pytest.raises(ClientError, match="rows, request 1: 2 records have 1 answers"):
+        done(tmp_path, b"1\n2\n", lambda body: b"1\n", **options)
+    with pytest.raises(ClientError, match=r"rows, request 1: \$\[5\]: there is no place 5; there are 1"):
+        done(tmp_path, b"1\n2\n", sums, **options, input_filter="$[5]")
+    assert not (tmp_path / "rows.out").exists()
+
+
+RECORD = {"a": {"b": [1, 2, 3]}, "c": 4, "d e": 5}
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("$", RECORD),
+        ("$.c", 4),
+        ("$['d e']", 5),
+        ("$.a.b[0]", 1),
+        ("$.a.b[-1]", 3),
+        ("$.a.b[1:]", [2, 3]),
+        ("$.a.b[:-1]", [1, 2]),
+        ("$.a.b[0,1:]", [1, 2, 3]),
+        ("$['c','d e']", {"c": 4, "d e": 5}),
+        ("$.a.*", [[1, 2, 3]]),
+        ("$.a.b[*]", [1, 2, 3]),
+    ],
+)
+def test_paths_pick_what_they_say(path, found):
+    assert selection(path)(RECORD) == found
+
+
+@pytest.mark.parametrize("path", ["", "a", "$a", "$[", "$[?(@.x)]", "$..a", "$[1:2:3]", "$." + "a" * 70])
+def test_paths_that_arent_read_are_refused(path):
+    with pytest.raises(ClientError, match="isn't read; accepted"):
+        selection(path)
+
+
+@pytest.mark.parametrize("path", ["$.x", "$['c','x']", "$[0]", "$.a.b[9]"])
+def test_what_isnt_there_is_told(path):
+    with pytest.raises(ClientError, match=r"there is no|that is no list"):
+        selection(path)(RECORD)

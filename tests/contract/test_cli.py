@@ -117,6 +117,24 @@ def test_predict_and_transform_and_convert_agree(job, rows, tmp_path):
     assert (tmp_path / "out" / "rows.pbr.out").read_text().split() == answer.split()
 
 
+def test_a_transform_filters_and_joins_as_awss_does(job, rows, tmp_path):
+    answers = algodock("predict", job, rows, "--accept", "text/csv").stdout.splitlines()
+    named = tmp_path / "named.csv"
+    named.write_text("".join(f"row{n},{row}\n" for n, row in enumerate(rows.read_text().splitlines())))
+    options = ("--input-filter", "$[1:]", "--join-source", "Input", "--output-filter", "$[0,-2:]")
+    algodock("transform", job, named, tmp_path / "out", "--accept", "text/csv", *options)
+    joined = (tmp_path / "out" / "named.csv.out").read_text().splitlines()
+    assert joined == [f"row{n},{answer}" for n, answer in enumerate(answers)]
+    single = ("--strategy", "SingleRecord", "--max-concurrent", "2")
+    algodock("transform", job, named, tmp_path / "single", "--accept", "text/csv", *options, *single)
+    assert (tmp_path / "single" / "named.csv.out").read_text().splitlines() == joined
+    refused = algodock(
+        "transform", job, named, tmp_path / "bad", "--accept", "text/csv", "--input-filter", "$[", code=1
+    )
+    assert "filter '$[' isn't read; accepted: $ with .name" in refused.stderr
+    assert not (tmp_path / "bad").exists()
+
+
 @pytest.mark.parametrize("ending", ["pbr", "csv", "libsvm", "npz", "parquet"])
 def test_convert_there_and_back(tmp_path, ending):
     matrix = np.loadtxt(DIGITS, delimiter=",")

@@ -35,7 +35,7 @@ COMMANDS = (
     "q_learning",
     "ppo",
     "tuning overhead",
-    "tuning search --seeds 3 --trials 15",
+    "tuning search",
     "memory kmeans",
     "memory linear-learner",
     "memory factorization-machines",

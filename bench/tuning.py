@@ -1,6 +1,6 @@
 """What tuning adds to its trials, and what Bayesian search finds beside random search.
 
-    python -m bench.tuning overhead [--trials 8]
+    python -m bench.tuning overhead [--trials 14]
     python -m bench.tuning search [--trials 30] [--seeds 5]
 
 Overhead: the seconds of a tuning of k-means on the digits of examples/, trial by trial, against the same
@@ -126,7 +126,7 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if chosen.kind == "overhead":
-            overhead(chosen.trials or 8, Path(folder))
+            overhead(chosen.trials or 14, Path(folder))
         else:
             search(chosen.trials or 30, chosen.seeds, Path(folder))
 

@@ -23,7 +23,8 @@ class MyLauncher(SageMakerRayLauncher):
         return {"training": {"env": "CartPole-v1", "run": "PPO", "stop": {"training_iteration": 3},
             "config": {
             "num_workers": self.num_cpus - 1, "num_gpus": self.num_gpus, "gamma": 0.98, "lr": 0.0001,
-            "seed": 0, "num_sgd_iter": 10, "sgd_minibatch_size": 128, "train_batch_size": 1000, "horizon": 100,
+            "seed": 0,
+            "horizon": 100, "num_sgd_iter": 10, "sgd_minibatch_size": 128, "train_batch_size": 1000,
             "observation_filter": "MeanStdFilter", "ignore_worker_failures": True, "use_pytorch": False,
             "model": {"fcnet_hiddens": [32, 32], "vf_share_layers": True}}}}
 

@@ -261,12 +261,12 @@ def _add_transform(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--split-type", choices=("None", "Line", "RecordIO"), help="default: by the content type"
     )
-    parser.add_argument("--strategy", default="MultiRecord", choices=("MultiRecord", "SingleRecord"))
+    parser.add_argument("--strategy", choices=("MultiRecord", "SingleRecord"), help="default: MultiRecord")
     parser.add_argument(
         "--assemble-with", choices=("None", "Line"), help="default: Line where records are lines"
     )
-    parser.add_argument("--max-payload", type=int, default=6, metavar="MB", help="of a request; default: 6")
-    parser.add_argument("--max-concurrent", type=int, default=4, help="requests at once; default: 4")
+    parser.add_argument("--max-payload", type=int, metavar="MB", help="of a request; default: 6")
+    parser.add_argument("--max-concurrent", type=int, metavar="N", help="requests at once; default: 4")
     parser.add_argument("--input-filter", default="$", metavar="JSONPATH", help="what of a record is sent")
     parser.add_argument(
         "--join-source", default="None", choices=("None", "Input"), help="answers beside records"
@@ -515,12 +515,13 @@ def _transform(chosen: argparse.Namespace) -> int:
         remote = storage.is_s3(chosen.target)
         target = Path(scratch) / "answers" if remote else Path(chosen.target)
         asked = [(path, target / f"{path.relative_to(base)}.out", _settings(chosen, path)) for path in files]
-        environment = {
-            "SAGEMAKER_BATCH": "true",
-            "SAGEMAKER_MAX_PAYLOAD_IN_MB": str(chosen.max_payload),
-            "SAGEMAKER_BATCH_STRATEGY": {"MultiRecord": "MULTI_RECORD"}.get(chosen.strategy, "SINGLE_RECORD"),
-            "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS": str(chosen.max_concurrent),
+        environment = {"SAGEMAKER_BATCH": "true"}
+        told = {  # what is asked for, and nothing else, as the platform does
+            "SAGEMAKER_MAX_PAYLOAD_IN_MB": chosen.max_payload,
+            "SAGEMAKER_BATCH_STRATEGY": (chosen.strategy or "").replace("Record", "_RECORD").upper(),
+            "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS": chosen.max_concurrent,
         }
+        environment |= {name: str(value) for name, value in told.items() if value}
         with Endpoint(algorithm, root, environment=environment) as endpoint:
             endpoint.wait()
             for path, place, settings in asked:
@@ -541,14 +542,17 @@ def _transform(chosen: argparse.Namespace) -> int:
 def _settings(chosen: argparse.Namespace, path: Path) -> Settings:
     from local.transforming import Settings
 
+    asked = {
+        "strategy": chosen.strategy,
+        "concurrency": chosen.max_concurrent,
+        "limit": None if chosen.max_payload is None else chosen.max_payload << 20,
+    }
     return Settings(
         content_type=_content_type(chosen, path),
         accept=chosen.accept,
         split_type=chosen.split_type,
-        strategy=chosen.strategy,
         assemble_with=chosen.assemble_with,
-        concurrency=chosen.max_concurrent,
-        limit=chosen.max_payload << 20,
+        **{name: value for name, value in asked.items() if value is not None},
         input_filter=chosen.input_filter,
         output_filter=chosen.output_filter,
         join=chosen.join_source == "Input",

@@ -7,6 +7,7 @@ boto3 does that.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,12 +102,18 @@ def training_job(
             raise ClientError(
                 f"channel {name} is {uri}; accepted: its place on S3, --channel {name}=s3://..."
             )
+    source = str(told["hyperparameters"].get("sagemaker_submit_directory", "s3://"))
+    if not source.startswith("s3://"):
+        raise ClientError(
+            f"hyperparameter sagemaker_submit_directory is {source}; accepted: a .tar.gz of it on S3, by "
+            "which the job is to be trained here first"
+        )
     count = hosts or int(told.get("hosts", 1))
     check_instance(found.training, instance_type, count, found.name)
     distribution = told.get("distribution", "FullyReplicated")
     attributes = told.get("attributes", {})
     request: dict[str, Any] = {
-        "TrainingJobName": job.resolve().name.replace("_", "-"),
+        "TrainingJobName": re.sub(r"[^A-Za-z0-9]+", "-", job.resolve().name).strip("-"),
         "HyperParameters": {name: str(value) for name, value in told["hyperparameters"].items()},
         "AlgorithmSpecification": {
             "TrainingImage": image,

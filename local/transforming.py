@@ -67,6 +67,8 @@ class Settings:
                 f"{self.concurrency} requests of {self.limit >> 20} MB are under way at once; accepted: 100 "
                 "MB in all"
             )
+        for path in (self.input_filter, self.output_filter):
+            selection(path)  # before an endpoint is started for nothing
         if self.processed and self.kind not in (CSV, JSON, JSON_LINES):
             raise ClientError(f"filters and joins are for CSV and JSON; the content type is {self.kind}")
 
@@ -140,7 +142,7 @@ def transform(source: Path, target: Path, invoke: Callable[[bytes], bytes], sett
         try:
             return process(body, invoke) if process else invoke(body)
         except ClientError as error:
-            raise ClientError(f"{source.name}, request {number}: {error}") from None
+            raise ClientError(f"request {number}: {error}") from None
 
     try:
         with (
@@ -159,7 +161,7 @@ def transform(source: Path, target: Path, invoke: Callable[[bytes], bytes], sett
                     if lines and not answer.endswith(b"\n"):
                         out.write(b"\n")
     except ClientError as error:
-        raise error if source.name in str(error) else ClientError(f"{source.name}: {error}") from None
+        raise ClientError(f"{source.name}: {error}") from None
 
 
 class _Processing:

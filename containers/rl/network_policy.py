@@ -233,16 +233,26 @@ def element(space: spaces.Space, written: Any, where: str) -> Any:
         values = np.array(np.nan)
     if isinstance(space, spaces.Discrete):
         alone = values.reshape(-1)
-        if alone.size == 1 and alone[0] == np.floor(alone[0]) and space.contains(int(alone[0])):
+        whole = alone.size == 1 and np.isfinite(alone[0]) and alone[0] == np.floor(alone[0])
+        if whole and space.contains(int(alone[0])):
             return int(alone[0])
         last = int(space.start) + int(space.n) - 1
         raise ClientError(f"{where} is {_short(written)}; accepted: an integer from {space.start} to {last}")
     shape = space.shape or ()
-    if values.size == int(np.prod(shape)) and values.ndim in (1, len(shape)) and np.isfinite(values).all():
-        # Numbers a little out of bounds are answered: sensors have noise.
-        return values.reshape(shape).astype(space.dtype or np.float32)
+    kind = space.dtype or np.dtype(np.float32)
+    if values.size == int(np.prod(shape)) and values.ndim in (1, len(shape)):
+        with np.errstate(all="ignore"):
+            found = values.reshape(shape).astype(kind)
+        # Real numbers a little out of bounds are answered: sensors have noise.
+        if np.issubdtype(kind, np.floating):
+            fits = np.isfinite(found).all()
+        else:
+            fits = (found == values.reshape(shape)).all() and space.contains(found)
+        if fits:
+            return found
     size = " x ".join(map(str, shape))
-    raise ClientError(f"{where} is {_short(written)}; accepted: {size} finite numbers")
+    numbers = "finite numbers" if np.issubdtype(kind, np.floating) else f"whole numbers of {space}"
+    raise ClientError(f"{where} is {_short(written)}; accepted: {size} {numbers}")
 
 
 def _short(written: Any) -> str:

@@ -150,6 +150,14 @@ def test_faults_are_told_in_a_sentence(job, options, told):
     assert "Traceback" not in said
 
 
+def test_a_source_of_this_machine_cant_run_there(tmp_path):
+    told = {"algorithm": "rl", "channels": {}, "hyperparameters": {"sagemaker_submit_directory": "source"}}
+    (tmp_path / "job.json").write_text(json.dumps(told))
+    options = ("--image", IMAGE, "--role", ROLE, "--output", "s3://b/o", "--instance-type", "ml.m5.large")
+    said = call("create-training-job", tmp_path, *options, code=1)
+    assert "sagemaker_submit_directory is source; accepted: a .tar.gz of it on S3" in said
+
+
 def test_what_is_no_job_is_told(tmp_path):
     options = ("--image", IMAGE, "--role", ROLE, "--output", "s3://b/o", "--instance-type", "ml.m5.large")
     assert "has no job.json; accepted" in call("create-training-job", tmp_path, *options, code=1)

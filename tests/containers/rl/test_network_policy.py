@@ -181,6 +181,12 @@ def test_every_body_in_and_out(endpoint, folder, tmp_path_factory):
         (NESTED, {"a": [1], "b": [0, 0]}, "o: a is .*accepted: a list of 2 parts"),
         (NESTED, {"a": [1, [0]], "b": [0, 0]}, "o: a: part 1 is .*accepted: 2 finite numbers"),
         (POINT, [1, 2, None], "accepted: 3 finite numbers"),
+        (POINT, [1, 2, 1e300], "accepted: 3 finite numbers"),
+        (TWO, 1e999, "accepted: an integer from 0 to 1"),
+        (MultiDiscrete([2, 4]), [1, 4], "accepted: 2 whole numbers of MultiDiscrete"),
+        (MultiDiscrete([2, 4]), [-1, 0], "accepted: 2 whole numbers"),
+        (Box(0, 255, (2,), np.uint8), [300, 0], "accepted: 2 whole numbers of Box"),
+        (Box(0, 255, (2,), np.uint8), [0.5, 0], "accepted: 2 whole numbers of Box"),
     ],
 )
 def test_what_is_not_in_a_space_is_told(space, written, told):

@@ -274,6 +274,16 @@ def test_agents_of_pettingzoo_have_policies_of_their_own(job, endpoint):
     assert b"no policy is named; accepted: policy with one of left, right" in refused.body
 
 
+def test_agents_may_share_a_policy(job, endpoint):
+    shared = TOGETHER.replace('{"left", "right"}', '{"both"}').replace(
+        "agent, *_, **__: agent", '*_, **__: "both"'
+    )
+    done = job(HEAD + shared).run().succeeded()
+    served = endpoint("rl", done.root)
+    (answer,) = served.invoke(b'{"instances": [[0, 9]]}', "application/json").json()["predictions"]
+    assert answer["action"] in (0, 1)
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
@@ -344,6 +354,11 @@ class Bucket(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
 
+    def do_DELETE(self):
+        self.objects.pop(self.path.split("?")[0], None)
+        self.send_response(204)
+        self.end_headers()
+
     def do_GET(self):
         found = self.objects.get(self.path.split("?")[0])
         body = b"<Error><Code>NoSuchKey</Code></Error>" if found is None else found
@@ -372,6 +387,10 @@ def test_a_primary_and_a_secondary_job_find_each_other_on_s3(job, tmp_path):
     other.hyperparameters |= {"rl_cluster_type": "secondary"}
     first.resources = {"current_host": "127.0.0.1", "hosts": ["127.0.0.1"]}
     other.resources = {"current_host": "127.0.0.2", "hosts": ["127.0.0.2"]}
+    # What an earlier job left, whose head is gone.
+    place = "/bucket/mine/dist-ray/config/"
+    Bucket.objects |= {f"{place}{name}": b"" for name in ("CONFIG_DONE", "JOB_TERMINATED")}
+    Bucket.objects[f"{place}MASTER_IP.json"] = b'{"IP": "127.0.0.9"}'
     waiting = other.start()
     done = first.run().succeeded()
     log = waiting.communicate(timeout=60)[0]

@@ -53,7 +53,7 @@ def test_answers_are_in_order_and_all_or_nothing(tmp_path):
             raise ClientError("row 50 is bad")
         return body
 
-    with pytest.raises(ClientError, match=r"rows\.csv, request \d+: row 50 is bad"):
+    with pytest.raises(ClientError, match=r"rows\.csv: request \d+: row 50 is bad"):
         transform(source, tmp_path / "out" / "second.out", fail, Settings("text/csv", limit=6))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["rows.csv.out"]
 
@@ -146,9 +146,9 @@ def test_settings_that_cant_be_are_refused(settings, told):
 
 def test_what_cant_be_joined_is_told_with_its_request(tmp_path):
     options = {"content_type": "text/csv", "accept": "text/csv", "join": True}
-    with pytest.raises(ClientError, match="rows, request 1: 2 records have 1 answers"):
+    with pytest.raises(ClientError, match="rows: request 1: 2 records have 1 answers"):
         done(tmp_path, b"1\n2\n", lambda body: b"1\n", **options)
-    with pytest.raises(ClientError, match=r"rows, request 1: \$\[5\]: there is no place 5; there are 1"):
+    with pytest.raises(ClientError, match=r"rows: request 1: \$\[5\]: there is no place 5; there are 1"):
         done(tmp_path, b"1\n2\n", sums, **options, input_filter="$[5]")
     assert not (tmp_path / "rows.out").exists()
 

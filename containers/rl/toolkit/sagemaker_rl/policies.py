@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.models.torch.encoder import TorchActorCriticEncoder, TorchCNNEncoder, TorchMLPEncoder
 from ray.rllib.core.models.torch.heads import TorchFreeLogStdMLPHead, TorchMLPHead
 from ray.rllib.core.models.torch.primitives import TorchCNN, TorchMLP
@@ -98,13 +99,14 @@ def export(checkpoint: Path, model: Path) -> str | None:
     state = pickle.loads((checkpoint / "class_and_ctor_args.pkl").read_bytes())
     settings = _settings(state)
     folders = sorted(path for path in root.iterdir() if path.is_dir())
+    many = [folder.name for folder in folders] != [DEFAULT_MODULE_ID]  # one may be shared by several agents
     writer = _Writer()
     found = {}
     try:
         for folder in folders:
             policy = _policy(writer, folder.name, RLModule.from_checkpoint(folder))
             policy["normalize_actions"] = bool(settings.get("normalize_actions", True))
-            policy |= _before(writer, checkpoint / "env_runner" / "env_to_module_connector", len(folders) > 1)
+            policy |= _before(writer, checkpoint / "env_runner" / "env_to_module_connector", many)
             found[folder.name] = policy
     except _Unknown as error:
         return f"{error} can't be written without Ray"

@@ -51,7 +51,10 @@ def described(hyperparameters: Mapping[str, Any], names: Sequence[str], here: st
     kind = str(hyperparameters.get("rl_cluster_type", "primary"))
     if kind not in ("primary", "secondary"):
         raise Fault(f"hyperparameter rl_cluster_type is '{kind}'; accepted: primary or secondary")
-    others = int(hyperparameters.get("rl_num_instances_secondary", 0))
+    written = str(hyperparameters.get("rl_num_instances_secondary", 0))
+    if not written.isdigit():
+        raise Fault(f"hyperparameter rl_num_instances_secondary is '{written}'; accepted: a whole number")
+    others = int(written)
     primary = kind == "primary"
     if primary and not others:
         return Cluster(names[0], here, len(names))
@@ -94,6 +97,7 @@ def joined(cluster: Cluster, arguments: Mapping[str, Any]) -> Iterator[bool]:
     with _node(arguments, "--head", f"--port={PORT}", f"--node-ip-address={here}") as head:
         _await(lambda: _listens(here), head, f"Ray's head on {here}:{PORT}")
         if cluster.bucket:
+            _s3(cluster, "delete_object", "JOB_TERMINATED")  # an earlier job's
             _put(cluster, "MASTER_IP.json", json.dumps({"IP": here, "HOST_NAME": cluster.here}).encode())
             _put(cluster, "CONFIG_DONE", b"")
         ray.init(address=f"{here}:{PORT}", _node_ip_address=here)
@@ -179,9 +183,9 @@ def _await_hosts(count: int) -> None:
 
 
 def _found_head(cluster: Cluster) -> str:
-    """The head's address, once it is on S3. Raises Fault."""
+    """The head's address, once it is on S3 and not that of a job that has ended. Raises Fault."""
     deadline = time.monotonic() + WAIT
-    while _get(cluster, "CONFIG_DONE") is None:
+    while _get(cluster, "CONFIG_DONE") is None or _get(cluster, "JOB_TERMINATED") is not None:
         if time.monotonic() > deadline:
             raise Fault(
                 f"the primary job hasn't told its address in s3://{cluster.bucket} in {WAIT:.0f} seconds"
@@ -195,23 +199,27 @@ def _key(cluster: Cluster, name: str) -> str:
     return "/".join(part for part in (cluster.prefix, _CONFIG, name) if part)
 
 
-def _s3(cluster: Cluster) -> Any:
+def _s3(cluster: Cluster, operation: str, name: str, **more: Any) -> Any:
+    """What S3 answers; None where the object isn't there. Raises Fault."""
     import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
 
-    return boto3.client("s3", region_name=cluster.region)
+    key = _key(cluster, name)
+    try:
+        client = boto3.client("s3", region_name=cluster.region)
+        return getattr(client, operation)(Bucket=cluster.bucket, Key=key, **more)
+    except (BotoCoreError, ClientError) as error:
+        if getattr(error, "response", {}).get("Error", {}).get("Code") in ("NoSuchKey", "404"):
+            return None
+        raise Fault(
+            f"s3://{cluster.bucket}/{key}: {error}; accepted: a bucket that the role may use"
+        ) from None
 
 
 def _put(cluster: Cluster, name: str, body: bytes) -> None:
-    _s3(cluster).put_object(Bucket=cluster.bucket, Key=_key(cluster, name), Body=body)
+    _s3(cluster, "put_object", name, Body=body)
 
 
 def _get(cluster: Cluster, name: str) -> bytes | None:
-    from botocore.exceptions import ClientError
-
-    try:
-        found = _s3(cluster).get_object(Bucket=cluster.bucket, Key=_key(cluster, name))
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
-            return None
-        raise Fault(f"s3://{cluster.bucket}/{_key(cluster, name)} can't be read: {error}") from None
-    return bytes(found["Body"].read())
+    found = _s3(cluster, "get_object", name)
+    return None if found is None else bytes(found["Body"].read())

@@ -62,11 +62,9 @@ RENAMED = {
     "learning_starts": "num_steps_sampled_before_learning_starts",
     "num_aggregation_workers": "num_aggregator_actors_per_learner",
     "max_sample_requests_in_flight_per_worker": "max_requests_in_flight_per_env_runner",
-    "noisy": "noisy",
     "lambda": "lambda_",
     "callbacks": "callbacks_class",
     "input": "input_",
-    "framework": "framework_str",
 }
 # Settings of how the work was done, not of what is learned: RLlib of today has one way, which is this one.
 ONE_WAY: dict[str, tuple[Any, ...]] = {
@@ -95,7 +93,6 @@ MODEL = {
     "post_fcnet_hiddens": "head_fcnet_hiddens",
     "post_fcnet_activation": "head_fcnet_activation",
 }
-_NOTHING = object()
 
 
 def algorithm_config(run: str, written: Mapping[str, Any]) -> AlgorithmConfig:

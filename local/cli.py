@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from local.transforming import Settings
 
 CHANNELS = ("train", "validation", "test")
+_INPUTS = ("data_type", "compression", "record_wrapper", "shuffle_seed")
 # Options of a tuning that its request has as they are written.
 _AS_THEY_ARE = (
     *("range", "objective", "direction", "strategy", "max_jobs", "parallel", "max_seconds", "early_stopping"),
@@ -68,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     _add_transform(commands)
     _add_convert(commands)
+    _add_ui(commands)
     _add_create_algorithm(commands)
     _add_create_training_job(commands)
     return parser
@@ -111,7 +113,15 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("algorithm")
     _add_job(parser)
-    parser.add_argument("--checkpoints", action="store_true", help="keep checkpoints in the job's folder")
+    _add_inputs(parser)
+    parser.add_argument(
+        "--checkpoints",
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="S3",
+        help="keep checkpoints in the job's folder; or in step with an s3:// prefix",
+    )
     parser.add_argument("--output", help="folder or s3:// for the results; default: jobs/NAME-TIME")
     parser.set_defaults(run=_train)
 
@@ -145,6 +155,17 @@ def _add_job(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runtime", default="process", choices=("process", "docker"))
     parser.add_argument("--device", default="cpu", choices=("cpu", "gpu"), help="of the image, with docker")
     parser.add_argument("--environment", "-e", action="append", default=[], metavar="NAME=VALUE")
+
+
+def _add_inputs(parser: argparse.ArgumentParser) -> None:
+    """How the data of a channel are picked and streamed, of all channels or of one."""
+    for option, value, text in (
+        ("--data-type", "TYPE", "S3Prefix, ManifestFile or AugmentedManifestFile; default: S3Prefix"),
+        ("--compression", "TYPE", "None or Gzip, which is taken off in Pipe mode; default: None"),
+        ("--record-wrapper", "TYPE", "None or RecordIO: in Pipe mode each object becomes a record"),
+        ("--shuffle-seed", "N", "shuffles objects, or the lines of an augmented manifest, each epoch"),
+    ):
+        parser.add_argument(option, action="append", default=[], metavar=f"[CHANNEL=]{value}", help=text)
 
 
 def _add_tune(commands: argparse._SubParsersAction) -> None:
@@ -296,6 +317,21 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=_convert)
 
 
+def _add_ui(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "ui",
+        "a local web page of jobs: metrics as they come, logs, endpoints to try",
+        "algodock ui",
+    )
+    parser.add_argument(
+        "folder", type=Path, nargs="?", default=Path("jobs"), help="of the jobs; default: jobs"
+    )
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--host", default="127.0.0.1", help="default: this machine alone can open it")
+    parser.set_defaults(run=_ui)
+
+
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="a job's output, a model.tar.gz or a folder of model files; or s3://")
     parser.add_argument("--algorithm", help="whose model it is, when the place doesn't tell")
@@ -440,10 +476,29 @@ def _channels(chosen: argparse.Namespace, algorithm: Manifest) -> list[ChannelSo
         raise ClientError(f"no data is given; {algorithm.name} needs --train DATA")
     types = _of_channels(chosen.content_type, places)
     attributes = _of_channels(chosen.attributes, places)
+    # Options that `tune` doesn't have.
+    more = {name: _of_channels(getattr(chosen, name, ()), places) for name in _INPUTS}
     return [
-        ChannelSource(name, place, types.get(name), tuple(filter(None, attributes.get(name, "").split(","))))
+        ChannelSource(
+            name,
+            place,
+            types.get(name),
+            tuple(filter(None, attributes.get(name, "").split(","))),
+            data_type=more["data_type"].get(name, ""),
+            compression=more["compression"].get(name, "None"),
+            record_wrapper=more["record_wrapper"].get(name, ""),
+            shuffle_seed=_seed(more["shuffle_seed"].get(name)),
+        )
         for name, place in places.items()
     ]
+
+
+def _seed(written: str | None) -> int | None:
+    if written is None:
+        return None
+    if not written.isascii() or not written.isdigit():
+        raise ClientError(f"--shuffle-seed {written} is not accepted; accepted: a whole number from 0")
+    return int(written)
 
 
 def _of_channels(options: Sequence[str], places: Mapping[str, str]) -> dict[str, str]:
@@ -578,6 +633,12 @@ def _convert(chosen: argparse.Namespace) -> int:
     rows = convert(chosen.source, chosen.target, chosen.label_size)
     print(f"{chosen.target}: {rows} rows")
     return 0
+
+
+def _ui(chosen: argparse.Namespace) -> int:
+    from local.ui.server import run
+
+    return run(chosen.folder, chosen.host, chosen.port)
 
 
 if __name__ == "__main__":

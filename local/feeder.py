@@ -17,7 +17,9 @@ import select
 import struct
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 
@@ -27,6 +29,7 @@ Source = Path | Iterable[bytes]  # a file, or chunks of bytes that can be iterat
 
 _CHUNK = 1 << 20
 _POLL = 0.01  # seconds; there is no event for "a reader has come"
+_AHEAD = 8  # sources that may begin to come while an earlier one is fed
 
 
 class _Closed(Exception):
@@ -37,7 +40,9 @@ class Feeder:
     """Feeds one channel from files, or from iterables of chunks, until it is closed.
 
     ``record_wrapper`` puts each source into a RecordIO record (RecordWrapperType=RecordIO); ``inflate`` takes
-    gzip off (CompressionType=Gzip); ``shuffle_seed`` gives each epoch an order of sources of its own.
+    gzip off (CompressionType=Gzip); ``shuffle_seed`` gives each epoch an order of sources of its own;
+    ``share`` is a host's rank among how many, each of which feeds its part of that order
+    (ShardedByS3Key). Iterators of a few sources to come are made early, so that they may fetch ahead.
 
     ``epochs_served`` counts the FIFOs that a reader has closed or read to the end. ``failure`` is what went
     wrong with a source: the FIFO then stays open, so that no part of an epoch is taken for the whole, and
@@ -54,16 +59,18 @@ class Feeder:
         record_wrapper: bool = False,
         inflate: bool = False,
         shuffle_seed: int | None = None,
+        share: tuple[int, int] = (0, 1),
         on_failure: Callable[[Exception], None] | None = None,
     ) -> None:
         self.epochs_served = 0
         self.failure: Exception | None = None
         self._data = data
         self._channel = channel
-        self._sources = list(sources)
+        self._sources = sources
         self._record_wrapper = record_wrapper
         self._inflate = inflate
         self._shuffle_seed = shuffle_seed
+        self._share = share
         self._on_failure = on_failure
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"feeder-{channel}", daemon=True)
@@ -129,8 +136,9 @@ class Feeder:
             with contextlib.suppress(OSError, AttributeError):
                 fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _CHUNK)
             try:
-                for chunk in self._bytes(epoch):
-                    self._write(descriptor, chunk)
+                with closing(self._bytes(epoch)) as chunks:
+                    for chunk in chunks:
+                        self._write(descriptor, chunk)
             except BrokenPipeError:
                 pass  # the reader has enough of this epoch
             except _Closed:
@@ -165,22 +173,47 @@ class Feeder:
             except BlockingIOError:
                 poll.poll(100)
 
-    def _bytes(self, epoch: int) -> Iterator[bytes]:
-        order = list(range(len(self._sources)))
-        if self._shuffle_seed is not None:
-            random.Random(f"{self._shuffle_seed} {epoch}").shuffle(order)
-        for number in order:
-            chunks = _chunks(self._sources[number])
-            if self._inflate:
-                chunks = _inflated(chunks)
-            yield from _wrapped(chunks) if self._record_wrapper else chunks
+    def _bytes(self, epoch: int) -> Generator[bytes, None, None]:
+        numbers = order(len(self._sources), epoch, self._shuffle_seed, self._share)
+        with closing(_ahead(self._sources[number] for number in numbers)) as sources:
+            for source in sources:
+                chunks = _inflated(source) if self._inflate else source
+                yield from _wrapped(chunks) if self._record_wrapper else chunks
 
 
-def _chunks(source: Source) -> Iterator[bytes]:
-    if not isinstance(source, Path):
-        yield from source
-        return
-    with source.open("rb", buffering=0) as file:
+def order(count: int, epoch: int, shuffle_seed: int | None, share: tuple[int, int]) -> list[int]:
+    """Which of ``count`` sources a host gets in an epoch, in order.
+
+    All hosts draw the same order, so together they get each source once, and shuffling moves sources from
+    one host to another.
+    """
+    numbers = list(range(count))
+    if shuffle_seed is not None:
+        random.Random(f"{shuffle_seed} {epoch}").shuffle(numbers)
+    rank, hosts = share
+    return numbers[rank::hosts]
+
+
+def _ahead(sources: Iterable[Source]) -> Generator[Iterator[bytes], None, None]:
+    """Each source's chunks in turn, made some sources ahead; those that are left are closed."""
+    made: deque[Iterator[bytes]] = deque()
+    try:
+        for source in sources:
+            made.append(_chunks(source) if isinstance(source, Path) else iter(source))
+            if len(made) > _AHEAD:
+                yield made[0]
+                made.popleft()
+        while made:
+            yield made[0]
+            made.popleft()
+    finally:
+        for chunks in made:
+            if close := getattr(chunks, "close", None):
+                close()
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb", buffering=0) as file:
         while chunk := file.read(_CHUNK):
             yield chunk
 

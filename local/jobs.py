@@ -8,7 +8,7 @@ import shutil
 import socket
 import tarfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,10 +16,13 @@ from common import content_types
 from common.failures import ClientError, one_of
 from common.job import INPUT_MODES, written
 from common.manifest import Manifest
-from local import storage
-from local.feeder import Source
+from local import inputs, storage
+from local.feeder import Feeder, Source, order
+from local.inputs import AUGMENTED, DATA_TYPES, S3_PREFIX, Item
 from local.manifests import AugmentedManifest
 
+COMPRESSIONS = ("None", "Gzip")
+WRAPPERS = ("None", "RecordIO")
 CONTENT_TYPES = {
     ".csv": content_types.CSV,
     ".pbr": content_types.RECORDIO_PROTOBUF,
@@ -44,12 +47,45 @@ def content_type_of(path: Path) -> str | None:
 
 @dataclass(frozen=True)
 class ChannelSource:
-    """One channel of a local job: a file, a folder or an s3:// prefix."""
+    """One channel of a local job: a file, a folder or an s3:// prefix, or a manifest of what is elsewhere."""
 
     name: str
     uri: str
     content_type: str | None = None
     attributes: tuple[str, ...] = ()  # of an augmented manifest, in order
+    data_type: str = ""  # as the attributes tell
+    compression: str = "None"
+    record_wrapper: str = ""  # RecordIO of an augmented manifest, else None
+    shuffle_seed: int | None = None
+
+    def __post_init__(self) -> None:
+        usual = ("AugmentedManifestFile", "RecordIO") if self.attributes else ("S3Prefix", "None")
+        object.__setattr__(self, "data_type", self.data_type or usual[0])
+        object.__setattr__(self, "record_wrapper", self.record_wrapper or usual[1])
+        self._check("data type", self.data_type, DATA_TYPES)
+        self._check("compression", self.compression, COMPRESSIONS)
+        self._check("record wrapper", self.record_wrapper, WRAPPERS)
+        if self.augmented != bool(self.attributes):
+            word = "with" if self.attributes else "without"
+            raise ClientError(
+                f"channel {self.name} is {self.data_type} {word} attributes; accepted: attributes of an "
+                "AugmentedManifestFile, and only of that"
+            )
+        if self.augmented and self.compression != "None":
+            raise ClientError(
+                f"channel {self.name} is an AugmentedManifestFile with compression; accepted: None"
+            )
+
+    @property
+    def augmented(self) -> bool:
+        """Whether it is an augmented manifest's lines."""
+        return self.data_type == AUGMENTED
+
+    def _check(self, what: str, value: str, accepted: Sequence[str]) -> None:
+        if value not in accepted:
+            raise ClientError(
+                f"channel {self.name}: {what} '{value}' is unknown; accepted: {one_of(accepted)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -65,13 +101,42 @@ class JobSpec:
     host_count: int = 1
     instance_type: str = "local"
     environment: Mapping[str, str] = field(default_factory=dict)
-    checkpoints: bool = False
+    checkpoints: bool | str = False  # an s3:// prefix with which they are kept alike
 
     def __post_init__(self) -> None:
         if self.input_mode not in INPUT_MODES:
             raise ClientError(f"input mode '{self.input_mode}' is unknown; accepted: {one_of(INPUT_MODES)}")
         if self.host_count < 1:
             raise ClientError(f"--hosts is {self.host_count}; accepted: 1 or more")
+        if isinstance(self.checkpoints, str) and not storage.is_s3(self.checkpoints):
+            raise ClientError(
+                f"--checkpoints is {self.checkpoints}; accepted: s3://bucket/prefix, or no value for the "
+                "job's folder"
+            )
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What a Pipe channel streams to one host."""
+
+    sources: Sequence[Source]
+    record_wrapper: bool = False
+    inflate: bool = False
+    shuffle_seed: int | None = None
+    share: tuple[int, int] = (0, 1)
+
+    def feeder(self, data: Path, channel: str, on_failure: Callable[[Exception], None]) -> Feeder:
+        """What feeds it below the folder ``data``."""
+        return Feeder(
+            data,
+            channel,
+            self.sources,
+            record_wrapper=self.record_wrapper,
+            inflate=self.inflate,
+            shuffle_seed=self.shuffle_seed,
+            share=self.share,
+            on_failure=on_failure,
+        )
 
 
 @dataclass(frozen=True)
@@ -80,49 +145,98 @@ class Host:
 
     name: str
     root: Path
-    streams: Mapping[str, Sequence[Source]]
+    streams: Mapping[str, Stream]
+
+
+@dataclass(frozen=True)
+class _Channel:
+    """A channel as all hosts have it."""
+
+    source: ChannelSource
+    mode: str
+    distribution: str
+    content_type: str | None
+    files: Mapping[str, Path]  # by name, of File mode
+    sources: Sequence[Source]  # of Pipe mode
+
+    @property
+    def piped(self) -> bool:
+        return self.mode == "Pipe"
+
+    def settings(self) -> dict[str, str]:
+        """What inputdataconfig.json says."""
+        content_type = {"ContentType": self.content_type} if self.content_type else {}
+        return {
+            "TrainingInputMode": self.mode,
+            "S3DistributionType": self.distribution,
+            "RecordWrapperType": self.source.record_wrapper if self.piped else "None",
+            **content_type,
+        }
+
+    def share(self, rank: int, hosts: int) -> tuple[int, int]:
+        return (rank, hosts) if self.distribution == "ShardedByS3Key" else (0, 1)
+
+    def stream(self, share: tuple[int, int]) -> Stream:
+        one = self.source
+        # The lines of an augmented manifest are framed already.
+        wrap = one.record_wrapper == "RecordIO" and not one.augmented
+        return Stream(self.sources, wrap, one.compression == "Gzip", one.shuffle_seed, share)
+
+    def files_of(self, share: tuple[int, int]) -> dict[str, Path]:
+        names = list(self.files)
+        chosen = order(len(names), 0, self.source.shuffle_seed, share)
+        return {names[number]: self.files[names[number]] for number in chosen}
 
 
 def lay_out(spec: JobSpec, names: Sequence[str]) -> list[Host]:
     """Makes each host's folder: configs, channels. Raises ClientError for data that isn't there."""
-    sources = {channel.name: storage.local_copy(channel.uri, spec.output) for channel in spec.channels}
-    return [_host(spec, names, rank, sources) for rank in range(len(names))]
+    channels = [_channel(spec, source) for source in spec.channels]
+    return [_host(spec, names, rank, channels) for rank in range(len(names))]
 
 
-def _host(spec: JobSpec, names: Sequence[str], rank: int, sources: Mapping[str, Path]) -> Host:
+def _channel(spec: JobSpec, source: ChannelSource) -> _Channel:
+    mode, distribution = _possible(spec, source)
+    items = inputs.select(source.uri, S3_PREFIX if source.augmented else source.data_type)
+    if not items:
+        raise ClientError(f"channel {source.name}: no file at {source.uri}")
+    content_type = source.content_type or _told_by_ending(spec, source.name, items)
+    files: Mapping[str, Path] = {}
+    sources: Sequence[Source] = []
+    if source.augmented:
+        sources = _lines(source, inputs.on_disk(items, source.uri, spec.output))
+    elif mode == "Pipe":
+        sources = [item.source for item in items]
+    else:
+        files = inputs.on_disk(items, source.uri, spec.output)
+    return _Channel(source, mode, distribution, content_type, files, sources)
+
+
+def _lines(source: ChannelSource, files: Mapping[str, Path]) -> Sequence[Source]:
+    if len(files) > 1:
+        raise ClientError(
+            f"channel {source.name}: {source.uri} is {len(files)} files; accepted: one augmented manifest"
+        )
+    (path,) = files.values()
+    manifest = AugmentedManifest(path, source.attributes, source.record_wrapper == "RecordIO")
+    manifest.check()
+    return manifest.lines()
+
+
+def _host(spec: JobSpec, names: Sequence[str], rank: int, channels: Sequence[_Channel]) -> Host:
     root = spec.output / "ml" / f"algo-{rank + 1}"
     shutil.rmtree(root, ignore_errors=True)
     config, data = root / "input" / "config", root / "input" / "data"
     for folder in (config, data, root / "model", root / "output" / "data", root / "checkpoints"):
         folder.mkdir(parents=True)
-    channels: dict[str, dict[str, str]] = {}
-    streams: dict[str, Sequence[Source]] = {}
-    for channel in spec.channels:
-        source = sources[channel.name]
-        files = _files(source)
-        if not files:
-            raise ClientError(f"channel {channel.name}: no file at {channel.uri}")
-        mode, distribution = _possible(spec, channel.name)
-        if channel.attributes:
-            mode = "Pipe"  # the only mode in which the platform reads a manifest's lines
-        if distribution == "ShardedByS3Key":
-            files = files[rank :: spec.host_count]
-        channels[channel.name] = {
-            "TrainingInputMode": mode,
-            "S3DistributionType": distribution,
-            "RecordWrapperType": "RecordIO" if channel.attributes else "None",
-        }
-        content_type = channel.content_type or _told_by_ending(spec, channel.name, source)
-        if content_type:
-            channels[channel.name]["ContentType"] = content_type
-        if channel.attributes:
-            streams[channel.name] = [AugmentedManifest(file, channel.attributes) for file in files]
-        elif mode == "Pipe":
-            streams[channel.name] = files
+    streams: dict[str, Stream] = {}
+    for channel in channels:
+        name, share = channel.source.name, channel.share(rank, spec.host_count)
+        if channel.piped:
+            streams[name] = channel.stream(share)
         else:
-            _link(source, files, data / channel.name)
+            _link(channel.files_of(share), data / name)
     _write(config / "hyperparameters.json", dict(spec.hyperparameters))
-    _write(config / "inputdataconfig.json", channels)
+    _write(config / "inputdataconfig.json", {one.source.name: one.settings() for one in channels})
     _write(
         config / "resourceconfig.json",
         {
@@ -137,37 +251,44 @@ def _host(spec: JobSpec, names: Sequence[str], rank: int, sources: Mapping[str, 
     return Host(names[rank], root, streams)
 
 
-def _possible(spec: JobSpec, channel: str) -> tuple[str, str]:
+def _possible(spec: JobSpec, source: ChannelSource) -> tuple[str, str]:
     """The input mode and distribution asked for, or others where a channel beside `train` can't have them.
 
-    They are asked for once for a whole job, and a vocabulary isn't piped because the documents are.
+    They are asked for once for a whole job, and a vocabulary isn't piped because the documents are. Raises
+    ClientError for what only another mode has.
     """
-    described = spec.manifest.channel(channel)
+    described = spec.manifest.channel(source.name)
     mode, distribution = spec.input_mode, spec.distribution
     if not described.required:
         mode = mode if mode in described.input_modes else described.input_modes[0]
         distribution = distribution if distribution in described.distributions else described.distributions[0]
+    if source.augmented:
+        return "Pipe", distribution  # the only mode in which the platform reads a manifest's lines
+    changed = source.compression != "None" or source.record_wrapper != "None"
+    if changed and spec.input_mode != "Pipe":
+        raise ClientError(
+            f"channel {source.name} has a compression or a record wrapper in {mode} mode; accepted: with "
+            "--input-mode Pipe"
+        )
+    if mode == "FastFile" and source.data_type != S3_PREFIX:
+        raise ClientError(
+            f"channel {source.name} is a {source.data_type} in FastFile mode; accepted: {S3_PREFIX}"
+        )
     return mode, distribution
 
 
-def _told_by_ending(spec: JobSpec, channel: str, source: Path) -> str | None:
+def _told_by_ending(spec: JobSpec, channel: str, items: Sequence[Item]) -> str | None:
     """The content type by the files' ending, where the channel takes it: a .csv may hold plain sentences."""
     accepted = {content_types.parse(name).name for name in spec.manifest.channel(channel).content_types}
-    found = content_type_of(source)
-    return found if found in accepted else None
+    found = inputs.first(items)
+    told = content_type_of(Path(found.name)) if found else None
+    return told if told in accepted else None
 
 
-def _files(source: Path) -> list[Path]:
-    if source.is_file():
-        return [source]
-    return sorted(path for path in source.rglob("*") if path.is_file())
-
-
-def _link(source: Path, files: Sequence[Path], folder: Path) -> None:
-    base = source if source.is_dir() else source.parent
+def _link(files: Mapping[str, Path], folder: Path) -> None:
     folder.mkdir()
-    for file in files:
-        target = folder / file.relative_to(base)
+    for name, file in files.items():
+        target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             # A hard link costs nothing, and a container sees it too where a symbolic one would dangle.
@@ -199,6 +320,14 @@ def pack(spec: JobSpec, hosts: Sequence[Host]) -> list[Path]:
         "channels": {channel.name: channel.uri for channel in spec.channels},
         "content_types": {one.name: one.content_type for one in spec.channels if one.content_type},
         "attributes": {one.name: list(one.attributes) for one in spec.channels if one.attributes},
+        "data_types": {one.name: one.data_type for one in spec.channels if one.data_type != S3_PREFIX},
+        "compressions": {one.name: one.compression for one in spec.channels if one.compression != "None"},
+        "record_wrappers": {
+            one.name: one.record_wrapper for one in spec.channels if one.record_wrapper != "None"
+        },
+        "shuffle_seeds": {
+            one.name: one.shuffle_seed for one in spec.channels if one.shuffle_seed is not None
+        },
         "input_mode": spec.input_mode,
         "distribution": spec.distribution,
         "hosts": spec.host_count,
@@ -228,6 +357,8 @@ def unpack_model(place: str, folder: Path) -> str | None:
     ``place`` is a job's output folder, a model.tar.gz or a folder of model files, local or s3://. Raises
     ClientError when there is no model there or the archive is unsafe or broken.
     """
+    if storage.is_s3(place) and not place.endswith(".gz"):
+        place = f"{place.rstrip('/')}/"  # not the jobs whose names only begin alike
     source = storage.local_copy(place, folder.parent)
     algorithm = None
     if (source / "job.json").is_file():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +110,6 @@ def training_job(
         )
     count = hosts or int(told.get("hosts", 1))
     check_instance(found.training, instance_type, count, found.name)
-    distribution = told.get("distribution", "FullyReplicated")
-    attributes = told.get("attributes", {})
     request: dict[str, Any] = {
         "TrainingJobName": re.sub(r"[^A-Za-z0-9]+", "-", job.resolve().name).strip("-"),
         "HyperParameters": {name: str(value) for name, value in told["hyperparameters"].items()},
@@ -121,10 +119,7 @@ def training_job(
             "MetricDefinitions": [{"Name": one.name, "Regex": one.regex} for one in _metrics(found)],
         },
         "RoleArn": role,
-        "InputDataConfig": [
-            _channel(name, uri, told.get("content_types", {}).get(name), distribution, attributes.get(name))
-            for name, uri in channels.items()
-        ],
+        "InputDataConfig": [_channel(name, uri, told) for name, uri in channels.items()],
         "OutputDataConfig": {"S3OutputPath": output},
         "ResourceConfig": {"InstanceType": instance_type, "InstanceCount": count, "VolumeSizeInGB": 30},
         "StoppingCondition": {"MaxRuntimeInSeconds": 86400},
@@ -132,25 +127,35 @@ def training_job(
     }
     if not channels:
         del request["InputDataConfig"]
-    if told.get("checkpoints"):
-        place = f"{output.rstrip('/')}/{request['TrainingJobName']}/checkpoints"
-        request["CheckpointConfig"] = {"S3Uri": place}
+    if place := told.get("checkpoints"):
+        usual = f"{output.rstrip('/')}/{request['TrainingJobName']}/checkpoints"
+        request["CheckpointConfig"] = {"S3Uri": place if isinstance(place, str) else usual}
     return checked("CreateTrainingJob", request)
 
 
-def _channel(
-    name: str, uri: str, content_type: str | None, distribution: str, attributes: Sequence[str] | None
-) -> dict[str, Any]:
+def _channel(name: str, uri: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    def of(what: str) -> Any:
+        return told.get(what, {}).get(name)
+
+    attributes = of("attributes")
     source: dict[str, Any] = {
-        "S3DataType": "AugmentedManifestFile" if attributes else "S3Prefix",
+        "S3DataType": of("data_types") or ("AugmentedManifestFile" if attributes else "S3Prefix"),
         "S3Uri": uri,
-        "S3DataDistributionType": distribution,
+        "S3DataDistributionType": told.get("distribution", "FullyReplicated"),
     }
     found: dict[str, Any] = {"ChannelName": name, "DataSource": {"S3DataSource": source}}
     if attributes:
         source["AttributeNames"] = list(attributes)
-        found |= {"InputMode": "Pipe", "RecordWrapperType": "RecordIO"}
-    return found | ({"ContentType": content_type} if content_type else {})
+        # An older job.json doesn't tell the wrapper.
+        wrapped = "record_wrappers" not in told or of("record_wrappers")
+        found |= {"InputMode": "Pipe", "RecordWrapperType": "RecordIO" if wrapped else "None"}
+    elif of("record_wrappers"):
+        found["RecordWrapperType"] = of("record_wrappers")
+    if of("compressions"):
+        found["CompressionType"] = of("compressions")
+    if of("shuffle_seeds") is not None:
+        found["ShuffleConfig"] = {"Seed": of("shuffle_seeds")}
+    return found | ({"ContentType": of("content_types")} if of("content_types") else {})
 
 
 def checked(operation: str, request: dict[str, Any]) -> dict[str, Any]:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
-import io
 import shutil
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import IO
 
 from common import content_types
 from common.failures import ClientError
 from common.formats import Layout, decode
-from local import storage
-from local.feeder import Feeder
-from local.jobs import ChannelSource, JobSpec, content_type_of, lay_out, pack
+from local import inputs, storage
+from local.checkpoints import Checkpoints
+from local.jobs import ChannelSource, Host, JobSpec, content_type_of, lay_out, pack
 from local.runtimes import Running, Runtime
 from local.watching import watch
 
@@ -25,27 +24,42 @@ def train(spec: JobSpec, runtime: Runtime, screen: IO[str]) -> int:
     spec = with_feature_dim(spec)
     spec.output.mkdir(parents=True, exist_ok=True)
     hosts = lay_out(spec, runtime.host_names(spec.host_count))
+    # Around all the rest: results are packed also when the checkpoints can't be kept.
+    with _checkpoints(spec, hosts):
+        code = _run(spec, runtime, hosts, screen)
+        for host in hosts:
+            # Links to the user's files: what is left in the job's folder is the job's alone.
+            shutil.rmtree(host.root / "input" / "data")
+        shutil.rmtree(storage.downloads(spec.output), ignore_errors=True)
+        pack(spec, hosts)
+    return code
+
+
+def _checkpoints(spec: JobSpec, hosts: Sequence[Host]) -> AbstractContextManager[object]:
+    if not isinstance(spec.checkpoints, str):
+        return nullcontext()
+    return Checkpoints(spec.checkpoints, [host.root / "checkpoints" for host in hosts])
+
+
+def _run(spec: JobSpec, runtime: Runtime, hosts: Sequence[Host], screen: IO[str]) -> int:
     running: list[Running] = []
+    failures: list[Exception] = []
 
     def give_up(error: Exception) -> None:
         # The job would wait for data that don't come; leaving the feeder's block tells why.
+        failures.append(error)
         for host in running:
             host.stop()
 
     with ExitStack() as stack:
         stack.callback(runtime.close)
         for host in hosts:
-            for channel, sources in host.streams.items():
-                stack.enter_context(
-                    Feeder(host.root / "input" / "data", channel, sources, on_failure=give_up)
-                )
+            for channel, stream in host.streams.items():
+                stack.enter_context(stream.feeder(host.root / "input" / "data", channel, give_up))
         running += runtime.start(spec.manifest, hosts, spec.environment)
-        code = watch(running, spec.output / "train.log", screen)
-    for host in hosts:
-        # Links to the user's files: what is left in the job's folder is the job's alone.
-        shutil.rmtree(host.root / "input" / "data")
-    pack(spec, hosts)
-    return code
+        if failures:  # while hosts were being started
+            give_up(failures[0])
+        return watch(running, spec.output / "train.log", screen)
 
 
 def failure(spec: JobSpec) -> str:
@@ -69,25 +83,19 @@ def with_feature_dim(spec: JobSpec) -> JobSpec:
 
 
 def _width(spec: JobSpec, channel: ChannelSource) -> int | None:
-    described = spec.manifest.channel(channel.name)
-    source = storage.local_copy(channel.uri, spec.output)
-    written = channel.content_type or content_type_of(source) or described.content_types[0]
-    media_type = content_types.parse(written)
-    files = [source] if source.is_file() else sorted(p for p in source.rglob("*") if p.is_file())
-    files = [path for path in files if path.name[0] not in "._"]
-    if not files:
+    if channel.augmented:
         return None
+    item = inputs.first(inputs.select(channel.uri, channel.data_type))
+    if item is None:
+        return None
+    described = spec.manifest.channel(channel.name)
+    written = channel.content_type or content_type_of(Path(item.name)) or described.content_types[0]
+    media_type = content_types.parse(written)
     csv = media_type.name == content_types.CSV
     layout = Layout(label_size=media_type.integer("label_size", described.label_size) if csv else 0)
     try:
-        with _opened(files[0]) as stream:
-            first = next(decode(stream, files[0].name, media_type, layout), None)
+        with inputs.opened(item) as stream:
+            first = next(decode(stream, item.name, media_type, layout), None)
     except (ClientError, OSError):
         return None  # `train` will say what is wrong with the data, in its own words
     return None if first is None else first.width
-
-
-def _opened(path: Path) -> io.RawIOBase | io.BufferedIOBase:
-    raw = path.open("rb")
-    gzipped = raw.peek(2)[:2] == b"\x1f\x8b"
-    return gzip.GzipFile(fileobj=raw) if gzipped else raw

@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -17,7 +18,7 @@ from common.manifest import Manifest
 from local import storage
 from local.jobs import ChannelSource
 from local.runtimes import Runtime
-from local.tuning import describing, page, trials, warm_start
+from local.tuning import describing, trials, warm_start
 from local.tuning.ranges import Words
 from local.tuning.request import documented, read
 from local.tuning.running import Tuner, check
@@ -29,9 +30,8 @@ _KINDS = {
     "float": "ContinuousParameterRanges",
     "other": "CategoricalParameterRanges",
 }
-
-
 _TRIALS = 10  # unless it is said how many
+_REDRAWN = 15  # seconds from one page to the next while trials run
 
 
 @dataclass(frozen=True)
@@ -229,13 +229,15 @@ def run(
         screen.write(f"going on after {done} of {tuning.limits.trials} trials\n")
     tuner.tell = lambda trial: _told(tuner, trial, screen)
     status = tuner.run()
-    _results(tuner, status)
+    _describe(tuner, status)
+    _draw(tuner, status)
     return _summary(tuner, status, screen)
 
 
 def _told(tuner: Tuner, trial: Trial, screen: IO[str]) -> None:
     """A line for each trial that begins or ends; what is known is written for whoever looks meanwhile."""
-    _results(tuner, RUNNING)
+    _describe(tuner, RUNNING)
+    _draw(tuner, RUNNING, now=False)
     values = " ".join(f"{name}={_short(value)}" for name, value in trial.values.items())
     number = tuner.trials.index(trial) + 1
     line = f"{number:>4}/{tuner.tuning.limits.trials}  {trial.status:<10}  {values}"
@@ -257,7 +259,7 @@ def _short(value: str) -> str:
         return value
 
 
-def _results(tuner: Tuner, status: str) -> None:
+def _describe(tuner: Tuner, status: str) -> None:
     tuning = tuner.tuning
     told = describing.describe(
         tuner.request, tuning.name, tuning.objective, tuner.trials, status, tuner.seconds
@@ -269,8 +271,20 @@ def _results(tuner: Tuner, status: str) -> None:
             told["OverallBestTrainingJob"] = overall["BestTrainingJob"]
     with written(tuner.folder / DESCRIPTION) as path:
         path.write_text(json.dumps(told, indent=1))
-    with written(tuner.folder / PAGE) as path:
-        path.write_text(page.page(tuning, tuner.trials, status, tuner.seconds), "utf-8")
+
+
+def _draw(tuner: Tuner, status: str, *, now: bool = True) -> None:
+    """Writes the page; while trials run only now and then, since drawing takes a part of a second."""
+    place = tuner.folder / PAGE
+    with suppress(FileNotFoundError):
+        if not now and time.time() - place.stat().st_mtime < _REDRAWN:
+            return
+    if not now and not tuner.tuning.objective.best(tuner.trials):
+        return
+    from local.tuning import page  # Matplotlib takes a while to import
+
+    with written(place) as path:
+        path.write_text(page.page(tuner.tuning, tuner.trials, status, tuner.seconds), "utf-8")
 
 
 def _summary(tuner: Tuner, status: str, screen: IO[str]) -> int:

@@ -69,6 +69,51 @@ def test_shuffling_by_seed(tmp_path):
     assert sorted(first[0]) == list(range(20))
 
 
+def test_hosts_share_each_epoch_and_shuffling_moves_sources(tmp_path):
+    def fed(rank, seed) -> list[bytes]:
+        sources = [[bytes([number])] for number in range(9)]
+        with Feeder(tmp_path, "train", sources, shuffle_seed=seed, share=(rank, 2)) as feeder:
+            return [read(feeder.fifo(epoch)) for epoch in range(3)]
+
+    assert fed(0, None) == [bytes([0, 2, 4, 6, 8])] * 3
+    assert fed(1, None) == [bytes([1, 3, 5, 7])] * 3
+    first, second = fed(0, 1), fed(1, 1)
+    assert all(sorted(one + two) == list(range(9)) for one, two in zip(first, second, strict=True))
+    assert len({frozenset(one) for one in first}) > 1
+
+
+def test_sources_to_come_are_asked_early_and_closed(tmp_path):
+    class Endless:
+        def __init__(self, source):
+            self.source = source
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            return bytes(1 << 20)
+
+        def close(self):
+            self.source.closed += 1
+
+    class Source:
+        made = closed = 0
+
+        def __iter__(self):
+            self.made += 1
+            return Endless(self)
+
+    sources = [Source() for _ in range(30)]
+    with Feeder(tmp_path, "train", sources) as feeder:
+        reader = os.open(feeder.fifo(0), os.O_RDONLY)
+        assert os.read(reader, 10) == bytes(10)
+    os.close(reader)
+    made = [source.made for source in sources]
+    assert made[:2] == [1, 1]  # the second too, though nobody has had the first to its end
+    assert sum(made) < 30
+    assert [source.closed > 0 for source in sources] == [count > 0 for count in made]
+
+
 def test_wrapping_and_inflating(tmp_path):
     packed = gzip.compress(b"abc") + gzip.compress(b"de")
     with Feeder(tmp_path, "train", [[packed[:7], packed[7:]]], record_wrapper=True, inflate=True) as feeder:

@@ -62,7 +62,7 @@ def test_sharding_divides_files(tmp_path, data):
 
 def test_pipe_mode_has_streams_and_no_folder(tmp_path, data):
     (host,) = lay_out(spec(tmp_path, data, input_mode="Pipe"), ["algo-1"])
-    assert [path.name for path in host.streams["train"]] == ["a.csv", "b.csv", "c.csv"]
+    assert [path.name for path in host.streams["train"].sources] == ["a.csv", "b.csv", "c.csv"]
     assert not (host.root / "input" / "data" / "train").exists()
 
 

@@ -1,0 +1,86 @@
+"""What a channel's address selects: files of this machine, or objects on S3, by the names they have in it."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.failures import ClientError
+from local import storage
+from local.feeder import Source
+from local.manifests import listed
+from local.storage import Reader, S3Object, S3Stream
+
+S3_PREFIX, MANIFEST, AUGMENTED = DATA_TYPES = ("S3Prefix", "ManifestFile", "AugmentedManifestFile")
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file or an object, and its name below the channel's folder."""
+
+    name: str
+    place: Path | S3Object
+
+    @property
+    def source(self) -> Source:
+        """What a feeder streams."""
+        return self.place if isinstance(self.place, Path) else S3Stream(self.place)
+
+
+def select(uri: str, data_type: str) -> list[Item]:
+    """What an address stands for, in order; nothing is fetched but a manifest that lists others.
+
+    Raises ClientError when there is nothing.
+    """
+    if data_type == MANIFEST:
+        return _listed(uri)
+    if storage.is_s3(uri):
+        return [Item(name, item) for name, item in storage.named(storage.objects(uri), uri).items()]
+    path = storage.local_path(uri)
+    if path.is_file():
+        return [Item(path.name, path)]
+    return [Item(str(file.relative_to(path)), file) for file in sorted(path.rglob("*")) if file.is_file()]
+
+
+def first(items: Sequence[Item]) -> Item | None:
+    """The first that is data: among several, names that begin with a dot or an underscore aren't."""
+    if len(items) == 1:
+        return items[0]
+    return next((item for item in items if Path(item.name).name[0] not in "._"), None)
+
+
+def opened(item: Item) -> io.RawIOBase | io.BufferedIOBase:
+    """What a reader of its bytes reads, gzip taken off; of an object no more comes than is read."""
+    if isinstance(item.place, Path):
+        buffered = item.place.open("rb")
+    else:
+        buffered = io.BufferedReader(Reader(iter(S3Stream(item.place))))
+    gzipped = buffered.peek(2)[:2] == b"\x1f\x8b"
+    return gzip.GzipFile(fileobj=buffered) if gzipped else buffered
+
+
+def on_disk(items: Sequence[Item], uri: str, scratch: Path) -> dict[str, Path]:
+    """The files of the items by name, those on S3 downloaded below ``scratch``. Raises ClientError."""
+    folder = storage.folder_of(uri, scratch)
+    distant = {item.name: item.place for item in items if isinstance(item.place, S3Object)}
+    if distant:
+        storage.download(distant, folder, uri)
+    return {item.name: item.place if isinstance(item.place, Path) else folder / item.name for item in items}
+
+
+def _listed(uri: str) -> list[Item]:
+    base = Path() if storage.is_s3(uri) else storage.local_path(uri).parent
+    found = []
+    for written, address in listed(storage.contents(uri, Path()), uri):
+        name = storage.inside(written, address)
+        if storage.is_s3(address):
+            found.append(Item(name, storage.parse(address)))
+            continue
+        place = base / address.removeprefix("file://")
+        if storage.is_s3(uri) or not place.is_file():
+            raise ClientError(f"{uri} names {address}, which does not exist; accepted: an object or a file")
+        found.append(Item(name, place.resolve()))
+    return found

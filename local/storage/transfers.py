@@ -1,0 +1,174 @@
+"""Many objects at once, to this machine or from it, and how far that is."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TypeVar
+
+from common.failures import ClientError
+from local.storage.s3 import THREADS, S3Object, chunks, put
+
+One = TypeVar("One")
+
+PART = 64 << 20  # bytes of a large object that one thread reads
+LARGE = 4 * PART
+_PERIOD = 0.2  # seconds between two looks of the line that moves
+
+
+def download(wanted: Mapping[str, S3Object], folder: Path, what: str, screen: IO[str] | None = None) -> None:
+    """Brings each object below ``folder`` by its name there; ``what`` is told beside the progress.
+
+    A file is there whole or not at all. Raises ClientError.
+    """
+    _check(wanted)
+    large = {name: item for name, item in wanted.items() if (item.size or 0) > LARGE}
+    sizes = [item.size for item in wanted.values()]
+    size = None if None in sizes else sum(size or 0 for size in sizes)
+    folder.mkdir(parents=True, exist_ok=True)
+    with Progress(what, len(wanted), size, screen) as progress:
+        together(
+            lambda name: _fetch(wanted[name], folder / name, progress),
+            [name for name in wanted if name not in large],
+            progress.stop,
+        )
+        for name, item in large.items():
+            _fetch_in_parts(item, folder / name, progress)
+
+
+def upload(wanted: Mapping[str, Path], what: str, screen: IO[str] | None = None) -> None:
+    """Copies each file to its address. Raises ClientError."""
+    sizes = {uri: path.stat().st_size for uri, path in wanted.items()}
+    with Progress(what, len(wanted), sum(sizes.values()), screen, plain=False) as progress:
+
+        def send(uri: str) -> None:
+            put(wanted[uri], uri)
+            progress.more(sizes[uri])
+            progress.ended()
+
+        together(send, wanted, progress.stop)
+
+
+def together(act: Callable[[One], None], items: Iterable[One], stop: Callable[[], None]) -> None:
+    """Acts on all items in several threads.
+
+    The first failure is raised, after ``stop`` for those under way; the rest doesn't begin.
+    """
+    pool = ThreadPoolExecutor(THREADS, "s3")
+    try:
+        for future in wait([pool.submit(act, item) for item in items], return_when=FIRST_EXCEPTION).done:
+            future.result()
+    except BaseException:
+        stop()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class Progress:
+    """How much has come: a line that moves on a terminal; elsewhere one at the end, unless not ``plain``."""
+
+    def __init__(
+        self, what: str, objects: int, size: int | None, screen: IO[str] | None = None, plain: bool = True
+    ) -> None:
+        self._what = what
+        self._objects = objects
+        self._size = size
+        self._screen = screen or sys.stderr
+        self._plain = plain
+        self._stopped = False
+        self._lock = threading.Lock()
+        self._began = time.monotonic()
+        self._shown = 0.0
+        self._done = self._bytes = 0
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._screen.isatty():
+            self._screen.write(f"\r\x1b[K{self._line()}\n")
+        elif self._plain and kind is None:
+            self._screen.write(f"{self._line()}\n")
+        self._screen.flush()
+
+    def stop(self) -> None:
+        """Ends what tells of more."""
+        self._stopped = True
+
+    def more(self, count: int) -> None:
+        """Tells of bytes that have come. Raises CancelledError after a stop."""
+        if self._stopped:
+            raise CancelledError
+        with self._lock:
+            self._bytes += count
+            now = time.monotonic()
+            if self._screen.isatty() and now - self._shown >= _PERIOD:
+                self._shown = now
+                self._screen.write(f"\r\x1b[K{self._line()[:150]}")
+                self._screen.flush()
+
+    def ended(self) -> None:
+        """Tells of an object that is there."""
+        with self._lock:
+            self._done += 1
+
+    def _line(self) -> str:
+        seconds = max(time.monotonic() - self._began, 1e-3)
+        objects = "1 object" if self._done == 1 else f"{self._done} objects"
+        size = f"{self._bytes / 1e6:.1f} MB"
+        if self._done < self._objects:
+            objects = f"{self._done} of {self._objects} objects"
+            size = size if self._size is None else f"{self._bytes / 1e6:.1f} of {self._size / 1e6:.1f} MB"
+        return f"{self._what}: {objects}, {size}, {self._bytes / 1e6 / seconds:.1f} MB/s"
+
+
+def _check(wanted: Mapping[str, S3Object]) -> None:
+    """Raises ClientError when one object's name is another's folder: files can't be so."""
+    folders = {str(parent) for name in wanted for parent in Path(name).parents}
+    for name in folders & wanted.keys():
+        raise ClientError(
+            f"{wanted[name].uri} has the name of a folder of other objects; accepted: names that files "
+            "can have"
+        )
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[Path]:
+    """Yields a path that takes the name when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name[:200]}.part")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _fetch(item: S3Object, path: Path, progress: Progress) -> None:
+    with _named(path) as temporary, temporary.open("wb") as file:
+        for chunk in chunks(item):
+            file.write(chunk)
+            progress.more(len(chunk))
+    progress.ended()
+
+
+def _fetch_in_parts(item: S3Object, path: Path, progress: Progress) -> None:
+    assert item.size is not None
+    size = item.size
+    with _named(path) as temporary, temporary.open("wb") as file:
+
+        def part(start: int) -> None:
+            at = start
+            for chunk in chunks(item, start, min(start + PART, size)):
+                at += os.pwrite(file.fileno(), chunk, at)
+                progress.more(len(chunk))
+
+        together(part, range(0, size, PART), progress.stop)
+    progress.ended()

@@ -1,0 +1,286 @@
+"""`algodock train` with its data, manifests, checkpoints and results on S3."""
+
+import gzip
+import io
+import json
+import random
+import re
+import signal
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+from common import manifest
+from common.failures import ClientError
+from common.formats import recordio
+from local import cli, requests, training
+from local.jobs import ChannelSource, JobSpec, lay_out, unpack_model
+from local.training import with_feature_dim
+
+
+def rows(number):
+    """Forty rows of one of two clusters, behind a label."""
+    draw = random.Random(number)
+    center = number % 2 * 9
+    return "".join(f"0,{draw.gauss(center, 1):.4f},{draw.gauss(0, 1):.4f}\n" for _ in range(40)).encode()
+
+
+OBJECTS = {f"digits/part-{number}.csv": rows(number) for number in range(5)}
+
+
+@pytest.fixture
+def full(store, monkeypatch, tmp_path):
+    monkeypatch.setenv("ALGODOCK_NUM_THREADS", "1")
+    monkeypatch.chdir(tmp_path)
+    store.put("b", OBJECTS)
+    handler = signal.getsignal(signal.SIGTERM)  # the command sets its own
+    yield store
+    signal.signal(signal.SIGTERM, handler)
+
+
+def train(*arguments, uri="s3://b/digits", output="job"):
+    """The exit code of a job that trains k-means."""
+    asked = ["train", "kmeans", "--train", uri, "-p", "k=2", "-p", "mini_batch_size=20", "--output", output]
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*asked, *arguments])
+    return ended.value.code
+
+
+def laid_out(folder, hosts=1, uri="s3://b/digits/", distribution="FullyReplicated", mode="File", **channel):
+    spec = JobSpec(
+        manifest=manifest.load("kmeans"),
+        output=folder / "out",
+        hyperparameters={"k": "2"},
+        channels=[ChannelSource("train", uri, **channel)],
+        input_mode=mode,
+        distribution=distribution,
+        host_count=hosts,
+    )
+    return lay_out(spec, [f"h{rank}" for rank in range(hosts)])
+
+
+def epochs(host, count=1):
+    """What a host's FIFOs give, one an epoch."""
+    with host.streams["train"].feeder(host.root / "input" / "data", "train", pytest.fail) as feeder:
+        return [read(feeder.fifo(epoch)) for epoch in range(count)]
+
+
+def read(fifo):
+    while not fifo.exists():
+        time.sleep(0.002)
+    return fifo.read_bytes()
+
+
+def pieces(stream, bodies):
+    """Which of ``bodies`` a stream is made of, in order."""
+    found = []
+    while stream:
+        found.append(next(number for number, body in enumerate(bodies) if stream.startswith(body)))
+        stream = stream[len(bodies[found[-1]]) :]
+    return found
+
+
+def names(host):
+    return {path.name for path in (host.root / "input" / "data" / "train").rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("mode", ["File", "Pipe"])
+def test_hosts_train_on_their_shares(full, capsys, tmp_path, mode):
+    code = train(
+        "--input-mode", mode, "--hosts", "2", "--distribution", "ShardedByS3Key", output="s3://b/out/x"
+    )
+    told = capsys.readouterr()
+    assert code == 0, told.err
+    job = json.loads(full.objects["b", "out/x/job.json"])
+    assert job["hyperparameters"]["feature_dim"] == "2"
+    assert job["channels"] == {"train": "s3://b/digits"}
+    with tarfile.open(fileobj=io.BytesIO(full.objects["b", "out/x/model.tar.gz"])) as archive:
+        assert archive.getnames()
+    on_disk = [path for path in (tmp_path / "jobs" / "x").rglob("*") if path.suffix == ".csv"]
+    assert not on_disk
+    assert ("s3://b/digits: 5 objects, " in told.err) == (mode == "File")
+    assert sorted(re.findall("processed a total of (.*) examples", told.out)) == ["120", "80"]
+    # The first one is looked into for its width.
+    assert [len(full.gets(key)) for key in OBJECTS] == [2, 1, 1, 1, 1]
+
+
+def test_a_model_on_s3_is_its_job_s_alone(full, tmp_path):
+    assert train(output="s3://b/jobs/one") == 0
+    full.put("b", {"jobs/one-2/model.tar.gz": b"another"})
+    for place in ("s3://b/jobs/one", "s3://b/jobs/one/", "s3://b/jobs/one/model.tar.gz"):
+        folder = tmp_path / place.replace("/", "_") / "model"
+        assert unpack_model(place, folder) == (None if place.endswith("gz") else "kmeans")
+        assert list(folder.iterdir())
+    assert not full.gets("jobs/one-2/model.tar.gz")
+
+
+def test_checkpoints_follow_a_job(full, monkeypatch, capsys):
+    full.put("b", {"kept/earlier": b"e"})
+    found = []
+    run = training._run
+
+    def write(spec, runtime, hosts, screen):
+        folder = hosts[0].root / "checkpoints"
+        found.append((folder / "earlier").read_bytes())
+        (folder / "new").write_bytes(b"n")
+        return run(spec, runtime, hosts, screen)
+
+    monkeypatch.setattr(training, "_run", write)
+    assert train("--checkpoints", "s3://b/kept", "-p", "nonsense=1") == 1  # a job that fails
+    assert found == [b"e"]
+    assert full.below("b", "kept/") == {"earlier": b"e", "new": b"n"}
+    assert json.loads((Path("job") / "job.json").read_text())["checkpoints"] == "s3://b/kept"
+
+
+def test_the_request_of_a_job_says_what_was_picked(full, tmp_path):
+    full.put("b", {f"packed/{n}.csv.gz": gzip.compress(body) for n, body in enumerate(OBJECTS.values())})
+    options = ["--compression", "Gzip", "--shuffle-seed", "3", "--input-mode", "Pipe"]
+    assert train(*options, "--checkpoints", "s3://b/kept", uri="s3://b/packed/") == 0
+    role = f"arn:aws:iam::{'1' * 12}:role/r"
+    request = requests.training_job(tmp_path / "job", "image", role, "s3://b", {}, "ml.m5.large")
+    (channel,) = request["InputDataConfig"]
+    assert channel["DataSource"]["S3DataSource"]["S3DataType"] == "S3Prefix"
+    assert (channel["CompressionType"], channel["ShuffleConfig"]) == ("Gzip", {"Seed": 3})
+    assert request["CheckpointConfig"] == {"S3Uri": "s3://b/kept"}
+
+
+def test_feature_dim_takes_one_object(full, tmp_path):
+    spec = JobSpec(
+        manifest=manifest.load("kmeans"),
+        output=tmp_path / "out",
+        hyperparameters={"k": "2"},
+        channels=[ChannelSource("train", "s3://b/digits/")],
+    )
+    assert with_feature_dim(spec).hyperparameters["feature_dim"] == "2"
+    read = [key for method, key, *_ in full.requests if method == "GET" and key]
+    assert read == ["digits/part-0.csv"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_piping_touches_no_disk_and_is_in_order(full, tmp_path):
+    (host,) = laid_out(tmp_path, mode="Pipe")
+    assert epochs(host, 2) == [b"".join(OBJECTS.values())] * 2
+    assert not list(tmp_path.rglob("*.csv"))
+    assert len(full.gets("digits/part-0.csv")) == 2
+
+
+def test_compression_and_record_wrapper(full, tmp_path):
+    full.put("b", {"packed/a": gzip.compress(b"abc"), "packed/b": gzip.compress(b"de")})
+    (host,) = laid_out(
+        tmp_path, uri="s3://b/packed/", mode="Pipe", compression="Gzip", record_wrapper="RecordIO"
+    )
+    assert epochs(host) == [recordio.frame(b"abc") + recordio.frame(b"de")]
+    config = json.loads((host.root / "input" / "config" / "inputdataconfig.json").read_text())
+    assert config["train"]["RecordWrapperType"] == "RecordIO"
+
+
+def test_shards_of_a_shuffled_channel(full, tmp_path):
+    def hosts(mode, seed):
+        return laid_out(tmp_path, 2, mode=mode, distribution="ShardedByS3Key", shuffle_seed=seed)
+
+    bodies = list(OBJECTS.values())
+    one, two = (epochs(host, 4) for host in hosts("Pipe", 7))
+    shares = [(pieces(a, bodies), pieces(b, bodies)) for a, b in zip(one, two, strict=True)]
+    assert all(sorted(a + b) == [0, 1, 2, 3, 4] for a, b in shares)
+    assert len({frozenset(a) for a, _ in shares}) > 1  # objects move between hosts
+    by_seed = []
+    for seed in range(6):
+        one, two = (names(host) for host in hosts("File", seed))
+        assert not one & two
+        assert len(one | two) == 5
+        by_seed.append(frozenset(one))
+    assert len(set(by_seed)) > 1
+    one, two = (names(host) for host in hosts("File", None))
+    assert one == {"part-0.csv", "part-2.csv", "part-4.csv"}
+
+
+@pytest.mark.parametrize("mode", ["File", "Pipe"])
+def test_a_manifest_lists_objects(full, tmp_path, mode):
+    listed = [{"prefix": "s3://b/digits/"}, "part-3.csv", "part-1.csv"]
+    full.put("b", {"lists/a.manifest": json.dumps(listed).encode()})
+    (host,) = laid_out(tmp_path, uri="s3://b/lists/a.manifest", mode=mode, data_type="ManifestFile")
+    if mode == "File":
+        assert names(host) == {"part-3.csv", "part-1.csv"}
+    else:
+        assert epochs(host) == [OBJECTS["digits/part-3.csv"] + OBJECTS["digits/part-1.csv"]]
+
+
+def test_a_local_manifest_lists_files_and_objects(full, tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "x.csv").write_text("1,2\n")
+    (tmp_path / "near").write_text(json.dumps([{"prefix": "sub/"}, "x.csv"]))
+    (tmp_path / "far").write_text(json.dumps([{"prefix": "s3://b/digits/part-"}, "0.csv"]))
+    (host,) = laid_out(tmp_path, uri=str(tmp_path / "near"), data_type="ManifestFile")
+    assert names(host) == {"x.csv"}
+    (host,) = laid_out(tmp_path, uri=str(tmp_path / "far"), data_type="ManifestFile", mode="Pipe")
+    assert epochs(host) == [OBJECTS["digits/part-0.csv"]]
+
+
+def test_lines_of_an_augmented_manifest_are_shared_and_shuffled(full, tmp_path):
+    lines = [{"source-ref": f"s3://b/digits/part-{n}.csv", "label": n} for n in range(5)]
+    full.put("b", {"lists/a": "".join(json.dumps(line) + "\n" for line in lines).encode()})
+    settings = {"uri": "s3://b/lists/a", "attributes": ("label", "source-ref"), "record_wrapper": "None"}
+    (host,) = laid_out(tmp_path, **settings)
+    bodies = [str(n).encode() + OBJECTS[f"digits/part-{n}.csv"] for n in range(5)]
+    assert epochs(host) == [b"".join(bodies)]
+    hosts = laid_out(tmp_path, 2, distribution="ShardedByS3Key", **settings)
+    assert [pieces(*epochs(host), bodies) for host in hosts] == [[0, 2, 4], [1, 3]]
+    hosts = laid_out(tmp_path, 2, distribution="ShardedByS3Key", shuffle_seed=1, **settings)
+    one, two = ([pieces(stream, bodies) for stream in epochs(host, 4)] for host in hosts)
+    assert all(sorted(a + b) == [0, 1, 2, 3, 4] for a, b in zip(one, two, strict=True))
+    assert any(share != one[0] for share in one)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", r"^s3://b/m is not JSON: .*; accepted: \[\{"),
+        (b"[]", r"^s3://b/m is not a manifest that begins with a prefix; accepted: "),
+        (b'["x"]', "begins with a prefix"),
+        (b'[{"prefix": "s3://b/digits/"}, 3]', "^s3://b/m names 3; accepted: "),
+        (b'[{"prefix": "s3://b/digits/"}, "../x"]', "leaves its folder"),
+        (b'[{"prefix": "/etc/"}, "hosts"]', "^s3://b/m names /etc/hosts, which does not exist"),
+        (b'[{"prefix": "s3://b/digits/"}, "none"]', "^s3://b/digits/none does not exist"),
+        (b'[{"prefix": "s3://b/digits/"}]', "no file at s3://b/m"),
+        (None, "^s3://b/m does not exist"),
+    ],
+)
+def test_a_manifest_that_is_none_is_told(full, tmp_path, content, message):
+    if content is not None:
+        full.put("b", {"m": content})
+    with pytest.raises(ClientError, match=message):
+        laid_out(tmp_path, uri="s3://b/m", data_type="ManifestFile")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data-type", "Prefix"], "channel train: data type 'Prefix' is unknown; accepted: S3Prefix, "),
+        (["--data-type", "AugmentedManifestFile"], "is AugmentedManifestFile without attributes; accepted"),
+        (["--data-type", "S3Prefix", "--attributes", "a"], "is S3Prefix with attributes; accepted"),
+        (["--compression", "train=bzip2"], "compression 'bzip2' is unknown; accepted: None or Gzip"),
+        (["--compression", "Gzip"], "in File mode; accepted: with --input-mode Pipe"),
+        (["--compression", "Gzip", "--attributes", "a"], "with compression; accepted: None"),
+        (["--record-wrapper", "TFRecord"], "record wrapper 'TFRecord' is unknown"),
+        (["--shuffle-seed", "x"], "--shuffle-seed x is not accepted; accepted: a whole number"),
+        (["--checkpoints", "there"], "--checkpoints is there; accepted: s3://bucket/prefix"),
+        (["--input-mode", "FastFile", "--data-type", "ManifestFile"], "in FastFile mode; accepted: S3Prefix"),
+    ],
+)
+def test_options_that_cannot_be_are_told(full, options, message):
+    assert message in str(train(*options, "-p", "feature_dim=2"))
+
+
+@pytest.mark.parametrize("mode", ["File", "Pipe"])
+def test_an_object_that_is_refused_ends_the_job(full, mode):
+    full.denied.add("digits/part-3.csv")
+    told = str(train("--input-mode", mode))
+    assert told.startswith("algodock: s3://b/digits/part-3.csv can't be read: access is denied; accepted: ")
+
+
+def test_a_prefix_with_nothing_ends_the_job(full):
+    assert train(uri="s3://b/nothing") == (
+        "algodock: s3://b/nothing holds no object; accepted: an object, or a prefix that some begin with"
+    )

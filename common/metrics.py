@@ -30,9 +30,9 @@ class _Formatter(logging.Formatter):
         return f"[{stamp} {record.levelname} {threading.get_ident()}] {text}"
 
 
-def set_up_logging(level: str = "info", stream: TextIO = sys.stdout) -> None:
-    """Sends every log line to ``stream`` in AWS's form. Unknown levels mean info."""
-    handler = logging.StreamHandler(stream)
+def set_up_logging(level: str = "info", stream: TextIO | None = None) -> None:
+    """Sends every log line to ``stream``, standard output, in AWS's form. Unknown levels mean info."""
+    handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(_Formatter())
     log.handlers[:] = [handler]
     log.propagate = False

@@ -6,12 +6,13 @@ import errno
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from common import instances, job, manifest
 from common.failures import EXIT_CODE, AlgorithmError, ClientError, describe
@@ -19,16 +20,19 @@ from common.hyperparameters import Values
 from common.job import Job
 from common.manifest import Manifest
 from common.metrics import Metrics, log, set_up_logging
+from common.report import tape
 from common.stopping import Stop, ignore
 
 if TYPE_CHECKING:
     from common.channels import Channel
     from common.cluster import Cluster
+    from common.report.tape import Tape
 
 # What needs numpy is imported once a request to stop can be heard: as process 1 nothing hears it before.
 
 DEVICES = "ALGODOCK_DEVICES"  # torch's names with commas between them, in place of what is found
 
+REPORT = "report"  # name of the thread that draws
 _TELL_SECONDS = 10  # how long a host that can't begin waits for the others to come and hear why
 
 
@@ -46,6 +50,7 @@ class Run:
     devices: tuple[str, ...]  # ("cpu",), ("cuda",) or, where all are used, ("cuda:0", "cuda:1", ...)
     threads: int
     seed: int
+    kept: dict[str, Any] = field(default_factory=dict)  # what an algorithm leaves for its report
     _started: float = field(default_factory=time.perf_counter)
 
     def epochs(self, count: int) -> Iterator[int]:
@@ -77,11 +82,21 @@ def main() -> None:
     """Trains as /opt/ml says. Exit code 0 with a model, or 1 with the reason in output/failure."""
     code = train(job.root())
     ignore()
+    if any(thread.name == REPORT for thread in threading.enumerate()):
+        # Pictures that took too long are being drawn yet; libraries abort where a thread outlives Python.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 
 def train(root: Path) -> int:
     """Trains the job in the folder ``root`` and returns the exit code."""
+    with tape.recording() as lines:
+        return _recorded(root, lines)
+
+
+def _recorded(root: Path, lines: Tape | None) -> int:
     set_up_logging()
     stop = Stop()
     stop.listen()
@@ -89,7 +104,7 @@ def train(root: Path) -> int:
         # Of an earlier run in the same folder, which people repeat until it works.
         with suppress(OSError):
             (root / "output" / "failure").unlink()
-        _train(root, stop)
+        _train(root, stop, lines)
     except ClientError as error:
         return _fail(root, error)
     except OSError as error:
@@ -104,7 +119,7 @@ def train(root: Path) -> int:
     return 0
 
 
-def _train(root: Path, stop: Stop) -> None:
+def _train(root: Path, stop: Stop, lines: Tape | None) -> None:
     from common import cluster
 
     started = time.perf_counter()
@@ -125,13 +140,28 @@ def _train(root: Path, stop: Stop) -> None:
         # A host that is done early must not look lost to those that still work.
         run.cluster.any(False)
     except BaseException as error:
+        _record(root, error)
         run.cluster.close(error)
+        _report(run, lines, started, error)
         raise
     run.cluster.close()
     if "test" not in run.channels and any(channel.name == "test" for channel in run.manifest.channels):
         log.info("Test data is not provided.")
     run.metrics.add("totaltime", (time.perf_counter() - started) * 1000)
     run.metrics.flush()
+    _report(run, lines, started)
+
+
+def _report(run: Run, lines: Tape | None, started: float, error: BaseException | None = None) -> None:
+    if lines is None:
+        return
+    try:
+        from common.report import writing  # Matplotlib takes a second to import
+    except ImportError as missing:
+        log.warning("The report can't be made: %s", missing)
+        return
+    failure = None if error is None else describe(error)
+    writing.write(run, lines.lines, time.perf_counter() - started, failure)
 
 
 def another(root: Path, stop: Stop) -> Run:

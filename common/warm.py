@@ -1,4 +1,4 @@
-"""Compiles every kernel into numba's cache: ``python -m common.warm``.
+"""Compiles every kernel into numba's cache, and finds fonts: ``python -m common.warm``.
 
 When an image is built, ``python -m common.warm all`` does so for each kind of processor.
 """
@@ -15,6 +15,11 @@ import common.formats
 from common import manifest, processors
 
 
+def find_fonts() -> None:
+    """Has Matplotlib list this machine's fonts: once, in MPLCONFIGDIR or the user's cache."""
+    importlib.import_module("matplotlib.font_manager")
+
+
 def compile_all() -> None:
     """Calls ``compile_all()`` of common.formats and of each installed algorithm that has kernels."""
     modules = [common.formats.__name__, *(f"containers.{manifest.load(n).folder}" for n in manifest.known())]
@@ -26,6 +31,7 @@ def compile_all() -> None:
 
 def main() -> None:
     """The program of builds; see the module's text."""
+    find_fonts()
     if sys.argv[1:] != ["all"]:
         compile_all()
         return

@@ -10,9 +10,29 @@ find "$lib" -depth \( \
     -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.a' -o -name '*.h' \) \
 \) -exec rm -rf {} +
 
-# Arrow's ways to remote files: a job reads files and FIFOs.
+# Matplotlib draws SVG alone: fonts are the page's, and TrueType is for PDF and PostScript.
+for font in "$site"/matplotlib/mpl-data/fonts/*/*; do
+    case $font in */DejaVuSans.ttf | */DejaVuSans-Bold.ttf | */LastResort*) ;; *) rm -f "$font" ;; esac
+done
+rm -rf "$site"/matplotlib/mpl-data/sample_data "$site"/matplotlib/mpl-data/images "$site"/mpl_toolkits \
+    "$site"/matplotlib/backends/*qt* "$site"/matplotlib/backends/*gtk* "$site"/matplotlib/backends/*wx* \
+    "$site"/matplotlib/backends/*tk* "$site"/matplotlib/backends/web_backend
+for part in "$site"/fontTools/*/ "$site"/fontTools/misc/*; do
+    case $part in */misc/ | */__init__.py | */loggingTools.py | */textTools.py) ;; *) rm -rf "$part" ;; esac
+done
+
+# No algorithm takes AVIF, or writes on images.
+rm -rf "$site"/PIL/_avif* "$site"/PIL/_imagingft* "$site"/pillow.libs/libavif* "$site"/pillow.libs/libharfbuzz* \
+    "$site"/pillow.libs/libfreetype* "$site"/pillow.libs/libbrotli*
+
+# Building extensions.
+rm -rf "$site"/numpy/distutils "$site"/numpy/f2py
+
+# Arrow's ways to remote files, its plans and its other formats: a job reads Parquet from files and FIFOs.
 rm -rf "$site"/pyarrow/*flight* "$site"/pyarrow/*s3* "$site"/pyarrow/_gcsfs* "$site"/pyarrow/_azurefs* \
-    "$site"/pyarrow/_hdfs*
+    "$site"/pyarrow/_hdfs* "$site"/pyarrow/*substrait* "$site"/pyarrow/*orc* "$site"/pyarrow/*dataset* \
+    "$site"/pyarrow/*acero* "$site"/pyarrow/_feather* "$site"/pyarrow/*encryption* "$site"/pyarrow/*cpp_tests* \
+    "$site"/pyarrow/*.pxi "$site"/pyarrow/libarrow_python.so "$site"/pyarrow/libarrow_python.so.*.*.*
 
 # Programs that try torch's C++ side out.
 rm -rf "$site"/torch/test "$site"/torch/bin/*test* "$site"/torch/bin/protoc*
@@ -24,8 +44,8 @@ if [ -d "$site/scipy" ] && ! grep -q '^scipy' /build/algorithm.txt; then
 fi
 
 # Symbols. Libraries that a wheel's maker changed after linking (auditwheel) don't survive this; these do.
-find "$site/llvmlite" "$site/pyarrow" "$lib"/libpython3* "$lib"/python3*/lib-dynload -name '*.so*' -type f \
-    -exec strip --strip-unneeded {} + 2>/dev/null || true
+find "$site/llvmlite" "$site/pyarrow" "$site/kiwisolver" "$site/contourpy" "$site/matplotlib" "$lib"/libpython3* \
+    "$lib"/python3*/lib-dynload -name '*.so*' -type f -exec strip --strip-unneeded {} + 2>/dev/null || true
 
 # Not by date: packing layers may change a file's date, and nobody but root could compile anew.
 # Some packages hold files for newer Pythons, which don't compile.

@@ -77,7 +77,7 @@ def watch(running: Sequence[Running], log: Path, screen: IO[str]) -> int:
     lock = threading.Lock()
     codes: dict[int, int] = {}
     ended: queue.SimpleQueue[int] = queue.SimpleQueue()
-    with log.open("w") as kept:
+    with log.open("w", buffering=1) as kept:  # whoever looks meanwhile sees whole lines
 
         def follow(index: int) -> None:
             for line in running[index].lines():

@@ -21,6 +21,8 @@ from typing import Any
 import pytest
 
 BIN = Path(sys.executable).parent
+# Of reports there are tests; elsewhere a second for each of thousands of jobs buys nothing.
+os.environ.setdefault("ALGODOCK_REPORT", "0")
 
 
 def free_port() -> int:

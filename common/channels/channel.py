@@ -23,13 +23,16 @@ from common.job import ChannelConfig
 from common.manifest import ChannelSpec
 from common.stopping import Stop
 
+_KEPT = 12  # first blocks of a FIFO, some megabytes at most
+
 
 class Channel:
     """One channel of a running job.
 
     ``media_type`` is the job's content type, or the algorithm's default; ``labelled`` tells whether batches
-    have labels; ``epochs_read`` counts the FIFOs opened so far in Pipe mode. Raises ClientError for a content
-    type or an input mode that the algorithm doesn't take.
+    have labels; ``epochs_read`` counts the FIFOs opened so far in Pipe mode, and ``first`` holds
+    the first blocks of rows that came through them, for whoever wants to look at some after the job. Raises
+    ClientError for a content type or an input mode that the algorithm doesn't take.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Channel:
         self.spec = spec
         self.config = config
         self.epochs_read = 0
+        self.first: list[Any] = []
         self._data = data
         self._rank = rank
         self._hosts = hosts
@@ -220,6 +224,8 @@ class Channel:
                 for batch in decoder(Inflating(stream, name), name):
                     interrupt.check()
                     if len(batch):
+                        if self.piped and len(self.first) < _KEPT:
+                            self.first.append(batch)
                         yield batch
 
     def _streams(self, interrupt: Interrupt, unwrap: bool) -> Generator[tuple[str, Stream], None, None]:

@@ -62,6 +62,7 @@ def train(run: Run) -> None:
     model = _finish(work)
     if model is not None:
         _save(run, model)
+        run.kept["series"] = data.test or data.train
         if "test" in run.channels:
             _test(run, model, data.test)
 

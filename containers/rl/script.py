@@ -238,11 +238,19 @@ def _call(command: list[str], code: Path, environment: Mapping[str, str], run: R
     shown = " ".join(["python" if command[0] == sys.executable else command[0], *command[1:]])
     log.info("Invoking user script with the command: %s", shown)
     process = subprocess.Popen(
-        command, cwd=code, env=dict(environment), stderr=subprocess.PIPE, text=True, errors="replace"
+        command,
+        cwd=code,
+        env=dict(environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
     )
     last: deque[str] = deque(maxlen=_LAST)
-    reader = threading.Thread(target=_echo, args=(process.stderr, last), daemon=True)
-    reader.start()
+    streams = ((process.stdout, deque[str](maxlen=0)), (process.stderr, last))
+    readers = [threading.Thread(target=_echo, args=stream, daemon=True) for stream in streams]
+    for reader in readers:
+        reader.start()
     told = False
     while True:
         try:
@@ -252,7 +260,8 @@ def _call(command: list[str], code: Path, environment: Mapping[str, str], run: R
             if run.stop.requested and not told:
                 told = True
                 process.send_signal(signal.SIGTERM)
-    reader.join(5)
+    for reader in readers:
+        reader.join(5)
     if status:
         message = "".join(last).strip().split("\n")[-1][:700]
         raise ClientError(
@@ -261,7 +270,7 @@ def _call(command: list[str], code: Path, environment: Mapping[str, str], run: R
 
 
 def _echo(stream: IO[str] | None, last: deque[str]) -> None:
-    """Hands errors on as they come, to where a job's log goes, and keeps the last."""
+    """Hands lines on as they come, to where a job's log goes, and keeps the last."""
     assert stream is not None
     for line in stream:
         last.append(line)

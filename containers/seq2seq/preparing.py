@@ -26,6 +26,8 @@ from containers.seq2seq.pairs import Pairs
 from containers.seq2seq.stopping import Patience
 from containers.seq2seq.vocabulary import Vocabulary
 
+_SHOWN = 6  # pairs of channel validation that the report translates
+
 
 @dataclass
 class Work:
@@ -60,6 +62,7 @@ def prepared(run: Run) -> Work | None:
     if run.stop.requested:
         return None
     training, held_out = found
+    run.kept["pairs"] = held_out[:_SHOWN]
     lengths = Lengths.of(training)
     log.info("Mean training target/source length ratio: %.2f (+-%.2f)", lengths.mean, lengths.deviation)
     bounds = _buckets(values, lengths.mean)

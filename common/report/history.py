@@ -1,0 +1,152 @@
+"""A job's log lines as curves and numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from common.manifest import MetricSpec
+
+# "[11/30/2026 10:00:00 INFO 1234] " before AWS's lines.
+PREFIX = re.compile(r"^\[[^\]]* (?P<level>[A-Z]+) \d+\] (?P<text>.*)")
+_QUALITY = re.compile(
+    r"#quality_metric: host=(?P<host>[^,\s]+),(?: epoch=(?P<epoch>\d+),)?(?: batch=(?P<batch>\d+))? "
+    r"(?P<channel>\S+) (?P<measure>.+) <(?:loss|score)>=(?P<value>\S+)"
+)
+_ROUND = re.compile(r"^\[(?P<round>\d+)\](?P<scores>(?:\s\S+:\S+)+)$")
+_EPOCH = re.compile(r"[Ee]poch[\[= ]+(\d+)")
+_THROUGHPUT = re.compile(
+    r"#throughput_metric: host=(?P<host>[^,\s]+),.*? throughput=(?P<value>\S+) records/second"
+)
+_PROGRESS = re.compile(r"#progress_metric: host=\S+ completed (?P<value>\S+) %")
+
+
+@dataclass
+class Curve:
+    """A measure of a channel over a job; ``unit`` is what ``xs`` count."""
+
+    channel: str
+    measure: str
+    unit: str
+    xs: list[float] = field(default_factory=list)
+    ys: list[float] = field(default_factory=list)
+
+
+@dataclass
+class History:
+    """What a job's lines tell.
+
+    ``finals`` has the last value of each (channel, measure), ``timers`` seconds by name, ``rows`` the most
+    records that each data iterator has counted, ``epochs`` how many were seen, ``throughput`` records a
+    second of each epoch, ``progress`` percents.
+    """
+
+    curves: list[Curve] = field(default_factory=list)
+    finals: dict[tuple[str, str], float] = field(default_factory=dict)
+    timers: dict[str, float] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    epochs: int = 0
+    throughput: list[float] = field(default_factory=list)
+    progress: float | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+def read(lines: Iterable[str], metrics: Sequence[MetricSpec]) -> History:
+    """Reads log lines with the metrics of a manifest, as SageMaker finds them, and AWS's own forms."""
+    return _Reader(metrics).read(lines)
+
+
+class _Reader:
+    def __init__(self, metrics: Sequence[MetricSpec]) -> None:
+        self._history = History()
+        self._curves: dict[tuple[str, str, str], Curve] = {}
+        self._patterns = [
+            (*_named(metric.name), re.compile(metric.regex))
+            for metric in metrics
+            # Those of AWS's own forms are read without their names.
+            if not re.match(r"#(quality|progress|throughput)_metric", metric.regex)
+        ]
+
+    def read(self, lines: Iterable[str]) -> History:
+        for line in lines:
+            self._line(line)
+        history = self._history
+        curves = [curve for curve in self._curves.values() if len(set(curve.xs)) > 1]
+        epochs = {(curve.channel, curve.measure) for curve in curves if curve.unit == "epoch"}
+        history.curves = [c for c in curves if c.unit != "batch" or (c.channel, c.measure) not in epochs]
+        return history
+
+    def _line(self, line: str) -> None:
+        if line.startswith("#metrics "):
+            self._metrics(line)
+            return
+        match = PREFIX.match(line)
+        text = match["text"] if match else line
+        if match and match["level"] in ("WARNING", "ERROR"):
+            self._history.warnings.append(text)
+        elif found := _QUALITY.search(text):
+            self._quality(found)
+        elif found := _THROUGHPUT.search(text):
+            self._history.throughput.append(float(found["value"]))
+        elif found := _PROGRESS.search(text):
+            self._history.progress = float(found["value"])
+        elif found := _ROUND.match(text):
+            for score in found["scores"].split():
+                name, value = score.rsplit(":", 1)
+                channel, _, measure = name.partition("-")
+                self._add(channel, measure, value.partition("+")[0], "round", int(found["round"]))
+        else:
+            self._searched(text)
+
+    def _quality(self, found: re.Match[str]) -> None:
+        unit = "batch" if found["batch"] is not None else "epoch" if found["epoch"] is not None else ""
+        x = int(found["epoch"]) if unit == "epoch" else None
+        self._add(found["channel"], found["measure"], found["value"], unit, x)
+
+    def _searched(self, text: str) -> None:
+        for channel, measure, pattern in self._patterns:
+            if found := pattern.search(text):
+                epoch = _EPOCH.search(text)
+                x = int(epoch[1]) if epoch else None
+                self._add(channel, measure, found[1], "epoch" if epoch else "observation", x)
+
+    def _add(self, channel: str, measure: str, written: str, unit: str, x: int | None) -> None:
+        try:
+            value = float(written.strip("(),;"))  # a mean of several classes comes in brackets
+        except ValueError:
+            return
+        if unit != "batch":
+            self._history.finals[channel, measure] = value
+        if not unit or not math.isfinite(value):
+            return
+        curve = self._curves.setdefault((channel, measure, unit), Curve(channel, measure, unit))
+        curve.xs.append(len(curve.xs) if x is None else x)
+        curve.ys.append(value)
+        if unit in ("epoch", "round") and x is not None:
+            self._history.epochs = max(self._history.epochs, x + 1)
+
+    def _metrics(self, line: str) -> None:
+        try:
+            found: dict[str, Any] = json.loads(line.removeprefix("#metrics "))
+            metrics, dimensions = found["Metrics"], found["Dimensions"]
+        except (ValueError, KeyError, TypeError):
+            return
+        for name, summary in metrics.items():
+            if name.endswith("time"):
+                self._history.timers[name] = self._history.timers.get(name, 0.0) + summary["sum"] / 1000
+            elif name == "epochs":
+                self._history.epochs = max(self._history.epochs, int(summary["count"]))
+            elif name == "Max Records Seen Between Resets":
+                meta = str(dimensions.get("Meta", "data"))
+                rows = max(self._history.rows.get(meta, 0), int(summary["max"]))
+                if rows:
+                    self._history.rows[meta] = rows
+
+
+def _named(metric: str) -> tuple[str, str]:
+    channel, colon, measure = metric.partition(":")
+    return (channel, measure) if colon else ("", metric)

@@ -1,0 +1,144 @@
+"""What a job's log tells: the last lines, the metrics, and the learning curves as pictures."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from markupsafe import Markup
+
+from common.manifest import MetricSpec
+from common.report import charts, history, page
+from common.report.history import Curve, History
+from local.ui.folders import LOG
+from local.ui.jobs import RUNNING, Job, algorithm_of
+
+TAIL = 500  # lines
+_CHARTS = 12
+_LONGEST = 16 << 20  # bytes of a log that are read for its metrics: the last ones
+_TAIL_BYTES = 512 << 10
+_OBJECTIVE = "_tuning_objective_metric"
+# A log that grows is looked at anew after so many times the time that the last look took: the machine is
+# for the job.
+_PATIENCE = 10
+# Matplotlib's settings are the process's.
+_drawing = threading.Lock()
+
+Stamp = tuple[int, int]  # of a file: its size and when it was changed
+_looks: dict[Path, tuple[Stamp, float]] = {}  # the last one's, and until when it will do
+
+
+def drawn(paint: Callable[[], str]) -> Markup:
+    """A chart of ours as HTML, one at a time."""
+    with _drawing, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of letters whose width matplotlib's font doesn't know
+        return Markup(paint())
+
+
+def tail(job: Job) -> str:
+    """The log's last lines."""
+    log = job.file(LOG)
+    return "" if log is None else "\n".join(_end(log, _TAIL_BYTES).splitlines()[-TAIL:])
+
+
+def told(job: Job) -> History:
+    """The metrics of the log so far."""
+    log = job.file(LOG)
+    return History() if log is None else _read(log, _stamp(job, log), job.algorithm)
+
+
+def figures(job: Job) -> Markup:
+    """The learning curves so far, side by side."""
+    log = job.file(LOG)
+    return Markup("") if log is None else _figures(log, _stamp(job, log), job.algorithm)
+
+
+def objective(job: Job) -> tuple[str, float] | None:
+    """The metric that counts most of those the job has printed, and its last value."""
+    values = {name: value for name, value, _ in finals(job)}
+    wanted = [job.hyperparameters.get(_OBJECTIVE, ""), *_objectives(job.algorithm)]
+    name = next((one for one in wanted if one in values), next(iter(values), None))
+    return None if name is None else (name, values[name])
+
+
+def finals(job: Job) -> list[tuple[str, float, str]]:
+    """Each metric's name, last value and meaning."""
+    meanings = {metric.name: metric.meaning for metric in _metrics(job.algorithm)}
+    rows = [(_name(channel, measure), value) for (channel, measure), value in told(job).finals.items()]
+    return [(name, value, meanings.get(name, "")) for name, value in rows]
+
+
+def _metrics(algorithm: str) -> tuple[MetricSpec, ...]:
+    found = algorithm_of(algorithm)
+    return found.metrics if found else ()
+
+
+def _objectives(algorithm: str) -> list[str]:
+    return [metric.name for metric in _metrics(algorithm) if metric.tuning_objective]
+
+
+def _name(channel: str, measure: str) -> str:
+    return f"{channel}:{measure}" if channel else measure
+
+
+def _stamp(job: Job, log: Path) -> Stamp:
+    """What changes when the log does, or for a running job some time after."""
+    stamp, until = _looks.get(log, ((0, 0), 0.0))
+    if job.status == RUNNING and time.monotonic() < until:
+        return stamp
+    status = log.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _looked(log: Path, stamp: Stamp, began: float) -> None:
+    now = time.monotonic()
+    _looks[log] = stamp, now + _PATIENCE * (now - began)
+
+
+def _end(path: Path, most: int) -> str:
+    """A file's last bytes as text, from the beginning of a line."""
+    with path.open("rb") as file:
+        skipped = max(0, path.stat().st_size - most)
+        file.seek(skipped)
+        text = file.read(2 * most).decode(errors="replace")
+    return text.partition("\n")[2] if skipped else text
+
+
+@functools.lru_cache(512)
+def _read(log: Path, stamp: Stamp, algorithm: str) -> History:
+    began = time.monotonic()
+    try:
+        return history.read(_end(log, _LONGEST).splitlines(), _metrics(algorithm))
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        return History()  # lines that only look like those of a job
+    finally:
+        _looked(log, stamp, began)
+
+
+@functools.lru_cache(64)
+def _figures(log: Path, stamp: Stamp, algorithm: str) -> Markup:
+    began = time.monotonic()
+    objectives = set(_objectives(algorithm))
+    groups: dict[tuple[str, str], list[Curve]] = {}
+    for curve in _read(log, stamp, algorithm).curves:
+        groups.setdefault((curve.measure, curve.unit), []).append(curve)
+
+    def last(group: tuple[tuple[str, str], list[Curve]]) -> bool:
+        return not any(_name(curve.channel, curve.measure) in objectives for curve in group[1])
+
+    shown = sorted(groups.items(), key=last)[:_CHARTS]
+    drawings = Markup(page.figures(*(_figure(*group, curves) for group, curves in shown)) if shown else "")
+    _looked(log, stamp, began)
+    return drawings
+
+
+def _figure(measure: str, unit: str, curves: list[Curve]) -> tuple[str, str]:
+    title = f"{measure} by {unit}"
+    series = {curve.channel or measure: (curve.xs, curve.ys) for curve in curves}
+    only = curves[0].channel if len(curves) == 1 else ""
+    svg = drawn(lambda: charts.lines(title, series, unit, measure, whole=True))
+    return svg, f"{title}, {only}" if only else title

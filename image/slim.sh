@@ -14,7 +14,7 @@ find "$lib" -depth \( \
 for font in "$site"/matplotlib/mpl-data/fonts/*/*; do
     case $font in */DejaVuSans.ttf | */DejaVuSans-Bold.ttf | */LastResort*) ;; *) rm -f "$font" ;; esac
 done
-rm -rf "$site"/matplotlib/mpl-data/sample_data "$site"/matplotlib/mpl-data/images "$site"/mpl_toolkits \
+rm -rf "$site"/matplotlib/mpl-data/sample_data "$site"/matplotlib/mpl-data/images "$site"/mpl_toolkits/ax* \
     "$site"/matplotlib/backends/*qt* "$site"/matplotlib/backends/*gtk* "$site"/matplotlib/backends/*wx* \
     "$site"/matplotlib/backends/*tk* "$site"/matplotlib/backends/web_backend
 for part in "$site"/fontTools/*/ "$site"/fontTools/misc/*; do
@@ -25,8 +25,8 @@ done
 rm -rf "$site"/PIL/_avif* "$site"/PIL/_imagingft* "$site"/pillow.libs/libavif* "$site"/pillow.libs/libharfbuzz* \
     "$site"/pillow.libs/libfreetype* "$site"/pillow.libs/libbrotli*
 
-# Building extensions.
-rm -rf "$site"/numpy/distutils "$site"/numpy/f2py
+# For tests alone.
+rm -rf "$site"/numpy/_core/_simd* "$site"/xgboost/testing
 
 # Arrow's ways to remote files, its plans and its other formats: a job reads Parquet from files and FIFOs.
 rm -rf "$site"/pyarrow/*flight* "$site"/pyarrow/*s3* "$site"/pyarrow/_gcsfs* "$site"/pyarrow/_azurefs* \

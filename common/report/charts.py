@@ -112,7 +112,10 @@ def histogram(label: str, groups: Mapping[str, ArrayLike], xlabel: str, mark: fl
 
     def paint(axes: Axes) -> None:
         every = np.concatenate(list(found.values())) if found else np.zeros(1)
-        edges = np.histogram_bin_edges(every, bins=40)
+        low, high = float(every.min()), float(every.max())
+        if high - low <= 1e-9 * max(abs(low), abs(high)):
+            low, high = low - 0.5, high + 0.5  # one value, and what computing with it left
+        edges = np.linspace(low, high, 41)
         for number, (name, values) in enumerate(found.items()):
             axes.hist(
                 values, bins=list(edges), color=colour(number), alpha=0.55, label=name, histtype="stepfilled"

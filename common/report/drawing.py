@@ -95,5 +95,6 @@ def _for_a_page(svg: str, label: str) -> str:
         r'width="[^"]*" height="[^"]*" ', f'role="img" aria-label="{spoken}" style="{style}" ', svg, count=1
     )
     svg = re.sub(r"font-family: [^;\"]*", "font-family: inherit", svg)
+    svg = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", svg)
     svg = _STAND_IN.sub(lambda found: _VARIABLES[found[0]], svg)
     return re.sub(r"\n+", "\n", svg).strip()

@@ -54,13 +54,14 @@ def _read(run: Run, name: str, weights: bool) -> Sample | None:
         kept = join(channel.first)[:ROWS]
         return Sample(name, kept, len(kept), False)
     parts: list[Batch] = []
-    step, seen, began, whole = 1, 0, time.perf_counter(), True
+    step, seen, began, whole = 1, 0, 0.0, True
     given = run.hyperparameters.get("feature_dim")
     width = given if isinstance(given, int) else None
     # A request to stop that came during training would end the pass before its first row.
     batches = channel.epoch(None, feature_dim=width, weights=weights, stoppable=False)
     with closing(cast("Generator[Batch, None, None]", batches)):
         for batch in batches:
+            began = began or time.perf_counter()  # before the first, kernels are loaded
             if parts and parts[0].labels is None and batch.labels is not None:
                 batch = replace(batch, labels=None)
             # Row number `step` of the channel, and every step-th after it.

@@ -106,10 +106,12 @@ def main() -> None:
     digits, rows = zip(*(line.split(",", 1) for line in lines), strict=True)
     show(list(digits), ask(list(rows)))
     print(
-        "\nThe model is demo-output/model.tar.gz, the log demo-output/train.log. Next:"
+        "\nThe model is demo-output/model.tar.gz, the log demo-output/train.log, and the report"
+        "\n  demo-output/ml/algo-1/output/data/report.html: clusters, distances, other k. Next:"
         "\n  .venv/bin/algodock list                   every algorithm"
         "\n  .venv/bin/algodock describe kmeans        its hyperparameters, channels and metrics"
         "\n  .venv/bin/algodock predict demo-output ROWS.csv"
+        "\n  .venv/bin/algodock ui demo-output          its page, with metrics, report and an endpoint to try"
     )
 
 

@@ -34,7 +34,7 @@ def test_a_manifest_is_whole(name):
 def test_a_folder_is_whole(name):
     found = manifest.load(name)
     folder = manifest.CONTAINERS / found.folder
-    for file in ("hyperparameters.py", "train.py", "predict.py", "README.md"):
+    for file in ("hyperparameters.py", "train.py", "predict.py", "report.py", "README.md"):
         assert (folder / file).is_file(), file
     # The maths, of images a network, is apart from I/O: it knows neither the job nor the server.
     maths = [path for path in (folder / "model.py", folder / "network.py") if path.is_file()]

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from common import processors
 
-KERNELS = os.environ.get("NUMBA_CACHE_DIR", "")
-
-# numba reads compiled kernels only where it could also write them. On a read-only file system it gets a copy.
-if KERNELS and not os.access(KERNELS, os.W_OK):
-    os.environ["NUMBA_CACHE_DIR"] = shutil.copytree(KERNELS, f"{tempfile.mkdtemp()}/kernels")
+# numba reads compiled kernels, and Matplotlib its list of fonts, only where they could also write. On a
+# read-only file system they get copies.
+for name in ("NUMBA_CACHE_DIR", "MPLCONFIGDIR"):
+    kept = os.environ.get(name, "")
+    if kept and os.path.isdir(kept) and not os.access(kept, os.W_OK):
+        os.environ[name] = shutil.copytree(kept, f"{tempfile.mkdtemp()}/kept")
 
 # Compiled for any processor and for those of today; a user's own choice stands.
 if os.environ.get("NUMBA_CPU_NAME") == processors.GENERIC:

@@ -135,10 +135,10 @@ def _metrics(run: Run, found: History) -> Iterator[Section]:
         yield Section("Learning curves", [page.figures(*drawn)])
     if found.finals:
         meanings = {metric.name: metric.meaning for metric in run.manifest.metrics}
-        rows = [
-            (f"{channel}:{measure}" if channel else measure, value, meanings.get(f"{channel}:{measure}", ""))
-            for (channel, measure), value in found.finals.items()
-        ]
+        named = {
+            f"{channel}:{measure}".lstrip(":"): value for (channel, measure), value in found.finals.items()
+        }
+        rows = [(name, value, meanings.get(name, "")) for name, value in named.items()]
         yield Section("Metrics", [page.table(["metric", "last value", "meaning"], rows)])
 
 
@@ -160,7 +160,10 @@ def _about(run: Run, found: History, seconds: float) -> Iterator[Section]:
         "Those that were given come first; where nothing was, the default is used.",
     )
     yield from _timings(found)
-    yield Section("Host and device", [page.table(["what", ""], _host(run, seconds).items())])
+    yield Section(
+        "Host and device",
+        [page.table(["what", ""], [(name, str(told)) for name, told in _host(run, seconds).items()])],
+    )
     if found.warnings:
         yield Section(
             "Warnings", [page.table(["line"], [(line,) for line in dict.fromkeys(found.warnings[:50])])]

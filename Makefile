@@ -58,6 +58,14 @@ format: setup ## Mend what lint can mend
 tables: setup ## Write the hyperparameter tables into the algorithms' READMEs
 	$(BIN)/python -m local.tables
 
+.PHONY: docs
+docs: setup ## Build the documentation's site into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+.PHONY: pictures
+pictures: setup ## Run the worked examples and draw the documentation's pictures: make pictures ALGORITHM=kmeans
+	ALGODOCK_NUM_THREADS=1 $(BIN)/python -m docs_site.pictures $(ALGORITHM)
+
 .PHONY: pretrained
 pretrained: setup ## Keep ImageNet weights for jobs and images: make pretrained NETWORK=resnet-50 FILE=...
 	$(BIN)/python -m common.learning.pretrained add "$(NETWORK)" "$(FILE)"
@@ -116,4 +124,4 @@ fuzz: setup ## Fuzz the decoders for a minute, guided by coverage
 
 .PHONY: clean
 clean: ## Remove .venv and what tools left behind
-	rm -rf .venv .peers .interop build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .peers .interop build site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

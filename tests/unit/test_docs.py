@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).resolve().parents[2]))  # docs_site isn't installed
-
 from common import manifest
 from docs_site import commands, examples, markdown
 from docs_site.places import DOCS, ROOT, readme_of

@@ -44,6 +44,7 @@ COMMANDS = (
     "memory ipinsights",
     "memory blazingtext",
     "startup",
+    "report",
 )
 APART = {
     "peer": ("deepar", "seq2seq_training", "seq2seq_decoding"),

@@ -37,7 +37,7 @@ def unpacked(place: str, algorithm: str | None) -> Iterator[tuple[Manifest, Path
 
 
 class Endpoint:
-    """`serve` as a child process on a port of its own, a free one when none is given.
+    """`serve` as a child process on a port of its own; when none is given a free one, for this machine only.
 
     Its log goes to this process's output when ``verbose``, else to a file that tells why it didn't come up.
     """
@@ -59,6 +59,7 @@ class Endpoint:
                 "ALGORITHM": algorithm.name,
                 "OPT_ML": str(root),
                 "SAGEMAKER_BIND_TO_PORT": str(self.port),
+                "ALGODOCK_LOCAL_ONLY": "" if port else "1",
                 **(environment or {}),
             },
             stdout=self._log,

@@ -88,7 +88,7 @@ class Server(BaseApplication):
     def load_config(self) -> None:
         """Called by gunicorn."""
         for name, value in {
-            "bind": f"0.0.0.0:{self._settings.port}",
+            "bind": f"{'127.0.0.1' if self._settings.alone else '0.0.0.0'}:{self._settings.port}",
             "workers": 1 if self._settings.multi_model else self._settings.workers,
             "worker_class": "gthread",
             "threads": MULTI_MODEL_THREADS if self._settings.multi_model else THREADS,

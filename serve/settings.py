@@ -19,6 +19,7 @@ class Settings:
     """An endpoint's environment."""
 
     port: int
+    alone: bool  # whether this machine only may ask
     workers: int
     timeout: int  # seconds
     max_payload: int  # bytes
@@ -42,6 +43,7 @@ def read(environment: Mapping[str, str], workers: int) -> Settings:
     together = max(1, BATCH_PAYLOAD // max_payload)
     return Settings(
         port=_number(environment, "SAGEMAKER_BIND_TO_PORT", 8080, 1, 65535),
+        alone=_flag(environment, "ALGODOCK_LOCAL_ONLY"),
         workers=workers,
         timeout=_number(environment, "SAGEMAKER_MODEL_SERVER_TIMEOUT", 60, 1),
         max_payload=max_payload,

@@ -108,6 +108,15 @@ def test_serves_on_one_connection_until_sigterm(endpoint):
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
 
 
+@pytest.mark.parametrize("alone", ["", "1"], ids=["every address", "this machine only"])
+def test_who_may_ask(endpoint, alone):
+    server = endpoint(ALGODOCK_LOCAL_ONLY=alone)
+    # An address of this machine that isn't 127.0.0.1 stands for those that others reach.
+    with socket.socket() as probe:
+        probe.settimeout(5)
+        assert (probe.connect_ex(("127.0.0.2", server.port)) == 0) == (not alone)
+
+
 def test_sigint_ends_it_cleanly(endpoint):
     server = endpoint()
     assert server.end(signal.SIGINT) == 0

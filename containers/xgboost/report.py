@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common import content_types
-from common.batches import CSR
+from common.batches import CSR, Batch, stack
+from common.channels.interrupts import Interrupt
 from common.report import charts, page, samples, supervised
 from common.report.page import Section
+from common.report.samples import Sample
 from common.training import Run
-from containers.xgboost import artifact, predict
+from containers.xgboost import artifact, predict, ranking
 from containers.xgboost.codec import SCORE, LibsvmRows
 
 _SHOWN = 20
@@ -20,7 +22,7 @@ _SHOWN = 20
 
 def sections(run: Run) -> Iterator[Section]:
     """Of the validation rows, or else of the training rows."""
-    found = samples.rows(run, "validation", "train", weights=_weighted(run))
+    found = _ranked(run) or samples.rows(run, "validation", "train", weights=_weighted(run))
     if found is not None and found.batch.labels is not None:
         features = found.batch.features
         libsvm = run.channels[found.channel].media_type.name == content_types.LIBSVM
@@ -29,6 +31,17 @@ def sections(run: Run) -> Iterator[Section]:
         scores = np.asarray(ensemble.predict(rows, {})[SCORE])
         yield from _judged(ensemble.objective, found.batch.labels.ravel(), scores, found.described)
     yield from _importances(run)
+
+
+def _ranked(run: Run) -> Sample | None:
+    """Rows that have groups, which the shared decoder doesn't read."""
+    name = "validation" if "validation" in run.channels else "train"
+    channel = run.channels[name]
+    if channel.media_type.name != content_types.LIBSVM or not ranking.has_groups(channel):
+        return None
+    table = ranking.read(channel, Interrupt(None), 0, 1)
+    batch = Batch(stack(table.parts), table.labels)[: samples.ROWS]
+    return Sample(name, batch, len(batch), len(batch) == len(table))
 
 
 def _weighted(run: Run) -> bool:
@@ -48,7 +61,9 @@ def _judged(
     elif kind in ("reg", "count") and scores.ndim == 1:
         yield from supervised.regression(labels, scores, source)
     else:
-        chart = charts.histogram("predictions", {"rows": scores}, "prediction")
+        grades = np.unique(labels)[: 6 if kind == "rank" else 0]
+        groups = {f"label {grade:g}": scores[labels == grade] for grade in grades} or {"rows": scores}
+        chart = charts.histogram("predictions", groups, "prediction")
         yield Section("Predictions", [page.figures((chart, f"Predictions of {objective}"))], f"Of {source}.")
 
 

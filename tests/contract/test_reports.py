@@ -211,6 +211,14 @@ CASES = [
         booster="gblinear",
         num_round=3,
     ),
+    of(
+        "xgboost",
+        {"Predictions", "Feature importances"},
+        lambda: b"".join(b"%d qid:%d 0:%d 1:%d\n" % (i % 3, i // 10, i % 7, i % 5) for i in range(60)),
+        "text/libsvm",
+        objective="rank:pairwise",
+        num_round=3,
+    ),
     tabular(
         "randomcutforest", {"Anomaly scores", *JUDGED}, num_trees=50, num_samples_per_tree=2, feature_dim=4
     ),

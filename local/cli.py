@@ -113,7 +113,6 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("algorithm")
     _add_job(parser)
-    _add_inputs(parser)
     parser.add_argument(
         "--checkpoints",
         nargs="?",
@@ -148,6 +147,7 @@ def _add_job(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hyperparameter", "-p", action="append", default=[], metavar="NAME=VALUE", help="may be repeated"
     )
+    _add_inputs(parser)
     parser.add_argument("--input-mode", default="File", choices=INPUT_MODES)
     parser.add_argument("--distribution", default="FullyReplicated", choices=DISTRIBUTIONS)
     parser.add_argument("--hosts", type=int, default=1)
@@ -263,7 +263,7 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
         "algodock predict job rows.csv --accept text/csv",
     )
     _add_model(parser)
-    parser.add_argument("rows", help="a file, or - for standard input")
+    parser.add_argument("rows", help="a file, s3:// or - for standard input")
     _add_bodies(parser)
     parser.set_defaults(run=_predict)
 
@@ -379,6 +379,8 @@ def _train(chosen: argparse.Namespace) -> int:
     algorithm = manifest.load(chosen.algorithm)
     place = chosen.output or f"jobs/{algorithm.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     remote = storage.is_s3(place)
+    if remote:
+        storage.parse(place)  # rather now than when the job has ended
     output = Path("jobs", place.rstrip("/").rsplit("/", 1)[-1]) if remote else Path(place)
     spec = JobSpec(
         manifest=algorithm,
@@ -395,10 +397,12 @@ def _train(chosen: argparse.Namespace) -> int:
     code = train(spec, _runtime(chosen), sys.stdout)
     if code:
         print(f"algodock: the job failed: {failure(spec)}", file=sys.stderr)
-        return EXIT_CODE
     made = sorted(path for path in output.iterdir() if path.is_file())
-    if remote:
+    if remote:  # also where it failed: to see why
+        print(f"{output}: results, which go to {place}", file=sys.stderr)
         storage.upload(output, made, place)
+    if code:
+        return EXIT_CODE
     print(f"{place}: {', '.join(path.name for path in made)}", file=sys.stderr)
     return 0
 
@@ -476,8 +480,7 @@ def _channels(chosen: argparse.Namespace, algorithm: Manifest) -> list[ChannelSo
         raise ClientError(f"no data is given; {algorithm.name} needs --train DATA")
     types = _of_channels(chosen.content_type, places)
     attributes = _of_channels(chosen.attributes, places)
-    # Options that `tune` doesn't have.
-    more = {name: _of_channels(getattr(chosen, name, ()), places) for name in _INPUTS}
+    more = {name: _of_channels(getattr(chosen, name), places) for name in _INPUTS}
     return [
         ChannelSource(
             name,
@@ -536,10 +539,16 @@ def _serve(chosen: argparse.Namespace) -> int:
 
 
 def _predict(chosen: argparse.Namespace) -> int:
+    from local import storage
     from local.endpoints import Endpoint, unpacked
-    from local.transforming import contents, split
+    from local.transforming import contents, inflated, split
 
-    body = sys.stdin.buffer.read() if chosen.rows == "-" else contents(Path(chosen.rows))
+    if chosen.rows == "-":
+        body = sys.stdin.buffer.read()
+    elif storage.is_s3(chosen.rows):
+        body = inflated(storage.contents(chosen.rows, Path()), chosen.rows)
+    else:
+        body = contents(Path(chosen.rows))
     content_type = _content_type(chosen, Path(chosen.rows))
     with (
         unpacked(chosen.model, chosen.algorithm) as (algorithm, root),

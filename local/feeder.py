@@ -23,6 +23,7 @@ from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 
+from common.failures import ClientError
 from common.formats import recordio
 
 Source = Path | Iterable[bytes]  # a file, or chunks of bytes that can be iterated once an epoch
@@ -176,9 +177,9 @@ class Feeder:
     def _bytes(self, epoch: int) -> Generator[bytes, None, None]:
         numbers = order(len(self._sources), epoch, self._shuffle_seed, self._share)
         with closing(_ahead(self._sources[number] for number in numbers)) as sources:
-            for source in sources:
-                chunks = _inflated(source) if self._inflate else source
-                yield from _wrapped(chunks) if self._record_wrapper else chunks
+            for source, made in sources:
+                chunks = _inflated(made, source) if self._inflate else made
+                yield from _wrapped(chunks, source) if self._record_wrapper else chunks
 
 
 def order(count: int, epoch: int, shuffle_seed: int | None, share: tuple[int, int]) -> list[int]:
@@ -194,12 +195,12 @@ def order(count: int, epoch: int, shuffle_seed: int | None, share: tuple[int, in
     return numbers[rank::hosts]
 
 
-def _ahead(sources: Iterable[Source]) -> Generator[Iterator[bytes], None, None]:
-    """Each source's chunks in turn, made some sources ahead; those that are left are closed."""
-    made: deque[Iterator[bytes]] = deque()
+def _ahead(sources: Iterable[Source]) -> Generator[tuple[Source, Iterator[bytes]], None, None]:
+    """Each source and its chunks in turn, made some sources ahead; those that are left are closed."""
+    made: deque[tuple[Source, Iterator[bytes]]] = deque()
     try:
         for source in sources:
-            made.append(_chunks(source) if isinstance(source, Path) else iter(source))
+            made.append((source, _chunks(source) if isinstance(source, Path) else iter(source)))
             if len(made) > _AHEAD:
                 yield made[0]
                 made.popleft()
@@ -207,7 +208,7 @@ def _ahead(sources: Iterable[Source]) -> Generator[Iterator[bytes], None, None]:
             yield made[0]
             made.popleft()
     finally:
-        for chunks in made:
+        for _, chunks in made:
             if close := getattr(chunks, "close", None):
                 close()
 
@@ -218,26 +219,35 @@ def _chunks(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def _inflated(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def _inflated(chunks: Iterable[bytes], source: Source) -> Iterator[bytes]:
     inflater = zlib.decompressobj(wbits=31)
     begun = False
     for chunk in chunks:
         pending = chunk
         while pending:
             if inflater.eof:
-                # Several members in a row are one stream.
-                inflater = zlib.decompressobj(wbits=31)
+                # Several members in a row are one stream, and zeros fill it up.
+                pending = pending.lstrip(b"\0")
+                inflater = zlib.decompressobj(wbits=31) if pending else inflater
+                continue
             begun = True
-            yield inflater.decompress(pending, _CHUNK)
+            try:
+                yield inflater.decompress(pending, _CHUNK)
+            except zlib.error as error:
+                raise ClientError(f"{source} can't be inflated: {error}; accepted: gzip data") from None
             pending = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
     if begun and not inflater.eof:
-        raise EOFError("the gzip data end early")
+        raise ClientError(f"{source} can't be inflated: its gzip data end early; accepted: whole files")
 
 
-def _wrapped(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    payload = b"".join(chunks)
-    if len(payload) > recordio.LENGTH_MASK:
-        raise ValueError(f"an object of {len(payload)} bytes is too long for a RecordIO record")
+def _wrapped(chunks: Iterable[bytes], source: Source) -> Iterator[bytes]:
+    payload = bytearray()
+    for chunk in chunks:
+        payload += chunk
+        if len(payload) > recordio.LENGTH_MASK:
+            raise ClientError(
+                f"{source} is too long for a record; accepted: at most {recordio.LENGTH_MASK} bytes"
+            )
     yield struct.pack("<II", recordio.MAGIC, len(payload))
-    yield payload
+    yield bytes(payload)
     yield b"\0" * (-len(payload) % 4)

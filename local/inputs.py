@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,14 +54,25 @@ def first(items: Sequence[Item]) -> Item | None:
     return next((item for item in items if Path(item.name).name[0] not in "._"), None)
 
 
-def opened(item: Item) -> io.RawIOBase | io.BufferedIOBase:
-    """What a reader of its bytes reads, gzip taken off; of an object no more comes than is read."""
+@contextmanager
+def opened(item: Item) -> Iterator[io.BufferedIOBase]:
+    """Yields what a reader of its bytes reads, gzip taken off; of an object no more comes than is read.
+
+    Raises ClientError for damaged gzip.
+    """
     if isinstance(item.place, Path):
         buffered = item.place.open("rb")
     else:
         buffered = io.BufferedReader(Reader(iter(S3Stream(item.place))))
-    gzipped = buffered.peek(2)[:2] == b"\x1f\x8b"
-    return gzip.GzipFile(fileobj=buffered) if gzipped else buffered
+    with closing(buffered):
+        if buffered.peek(2)[:2] != b"\x1f\x8b":
+            yield buffered
+            return
+        try:
+            with gzip.GzipFile(fileobj=buffered) as inflated:
+                yield inflated
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise ClientError(f"{item.name}: the gzip data are damaged or end early: {error}") from None
 
 
 def on_disk(items: Sequence[Item], uri: str, scratch: Path) -> dict[str, Path]:
@@ -75,7 +88,7 @@ def _listed(uri: str) -> list[Item]:
     base = Path() if storage.is_s3(uri) else storage.local_path(uri).parent
     found = []
     for written, address in listed(storage.contents(uri, Path()), uri):
-        name = storage.inside(written, address)
+        name = storage.inside(written.lstrip("/"), address)
         if storage.is_s3(address):
             found.append(Item(name, storage.parse(address)))
             continue

@@ -9,13 +9,13 @@ import socket
 import tarfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from common import content_types
 from common.failures import ClientError, one_of
-from common.job import INPUT_MODES, written
-from common.manifest import Manifest
+from common.job import DISTRIBUTIONS, INPUT_MODES, written
+from common.manifest import ChannelSpec, Manifest
 from local import inputs, storage
 from local.feeder import Feeder, Source, order
 from local.inputs import AUGMENTED, DATA_TYPES, S3_PREFIX, Item
@@ -57,6 +57,9 @@ class ChannelSource:
     compression: str = "None"
     record_wrapper: str = ""  # RecordIO of an augmented manifest, else None
     shuffle_seed: int | None = None
+    input_mode: str | None = None  # where the channel has one of its own, not the job's
+    distribution: str | None = None  # as well
+    items: tuple[Item, ...] = ()  # what the address stands for, where that is known already
 
     def __post_init__(self) -> None:
         usual = ("AugmentedManifestFile", "RecordIO") if self.attributes else ("S3Prefix", "None")
@@ -65,6 +68,8 @@ class ChannelSource:
         self._check("data type", self.data_type, DATA_TYPES)
         self._check("compression", self.compression, COMPRESSIONS)
         self._check("record wrapper", self.record_wrapper, WRAPPERS)
+        self._check("input mode", self.input_mode or INPUT_MODES[0], INPUT_MODES)
+        self._check("distribution", self.distribution or DISTRIBUTIONS[0], DISTRIBUTIONS)
         if self.augmented != bool(self.attributes):
             word = "with" if self.attributes else "without"
             raise ClientError(
@@ -75,11 +80,19 @@ class ChannelSource:
             raise ClientError(
                 f"channel {self.name} is an AugmentedManifestFile with compression; accepted: None"
             )
+        if self.augmented and self.input_mode not in (None, "Pipe"):
+            raise ClientError(
+                f"channel {self.name} is an AugmentedManifestFile in {self.input_mode} mode; accepted: Pipe"
+            )
 
     @property
     def augmented(self) -> bool:
         """Whether it is an augmented manifest's lines."""
         return self.data_type == AUGMENTED
+
+    def select(self) -> list[Item]:
+        """The files or objects; of an augmented manifest the manifest itself. Raises ClientError."""
+        return list(self.items) or inputs.select(self.uri, S3_PREFIX if self.augmented else self.data_type)
 
     def _check(self, what: str, value: str, accepted: Sequence[str]) -> None:
         if value not in accepted:
@@ -108,11 +121,28 @@ class JobSpec:
             raise ClientError(f"input mode '{self.input_mode}' is unknown; accepted: {one_of(INPUT_MODES)}")
         if self.host_count < 1:
             raise ClientError(f"--hosts is {self.host_count}; accepted: 1 or more")
-        if isinstance(self.checkpoints, str) and not storage.is_s3(self.checkpoints):
-            raise ClientError(
-                f"--checkpoints is {self.checkpoints}; accepted: s3://bucket/prefix, or no value for the "
-                "job's folder"
-            )
+        if isinstance(self.checkpoints, str):
+            if not storage.is_s3(self.checkpoints):
+                raise ClientError(
+                    f"--checkpoints is {self.checkpoints}; accepted: s3://bucket/prefix, or no value for the "
+                    "job's folder"
+                )
+            storage.parse(self.checkpoints)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a job ended: the first bad exit code of its hosts, or 0; None where they weren't run to the end."""
+
+    code: int | None
+    stopped: bool = False  # after a request to stop
+
+    @property
+    def status(self) -> str:
+        """As the platform calls it."""
+        if self.stopped:
+            return "Stopped"
+        return "Completed" if self.code == 0 else "Failed"
 
 
 @dataclass(frozen=True)
@@ -195,8 +225,8 @@ def lay_out(spec: JobSpec, names: Sequence[str]) -> list[Host]:
 
 
 def _channel(spec: JobSpec, source: ChannelSource) -> _Channel:
-    mode, distribution = _possible(spec, source)
-    items = inputs.select(source.uri, S3_PREFIX if source.augmented else source.data_type)
+    mode, distribution = possible(spec, source)
+    items = source.select()
     if not items:
         raise ClientError(f"channel {source.name}: no file at {source.uri}")
     content_type = source.content_type or _told_by_ending(spec, source.name, items)
@@ -251,21 +281,53 @@ def _host(spec: JobSpec, names: Sequence[str], rank: int, channels: Sequence[_Ch
     return Host(names[rank], root, streams)
 
 
-def _possible(spec: JobSpec, source: ChannelSource) -> tuple[str, str]:
-    """The input mode and distribution asked for, or others where a channel beside `train` can't have them.
+def brought(spec: JobSpec) -> list[ChannelSource]:
+    """The channels of jobs that share their data, with what isn't streamed on this machine.
 
-    They are asked for once for a whole job, and a vocabulary isn't piped because the documents are. Raises
-    ClientError for what only another mode has.
+    It lies below the folder of ``spec``. Raises ClientError for data that aren't there, or can't be so.
     """
-    described = spec.manifest.channel(source.name)
-    mode, distribution = spec.input_mode, spec.distribution
+    return [
+        replace(source, items=tuple(_brought(spec, source, possible(spec, source)[0])))
+        for source in spec.channels
+    ]
+
+
+def _brought(spec: JobSpec, source: ChannelSource, mode: str) -> list[Item]:
+    items = source.select()
+    if mode == "Pipe" and not source.augmented:
+        return items
+    return [Item(name, path) for name, path in inputs.on_disk(items, source.uri, spec.output).items()]
+
+
+def usual(described: ChannelSpec, mode: str, distribution: str) -> tuple[str, str]:
+    """The job's input mode and distribution, or others where a channel beside `train` can't have them.
+
+    They are asked for once for a whole job, and a vocabulary isn't piped because the documents are.
+    """
     if not described.required:
         mode = mode if mode in described.input_modes else described.input_modes[0]
         distribution = distribution if distribution in described.distributions else described.distributions[0]
+    return mode, distribution
+
+
+def possible(spec: JobSpec, source: ChannelSource) -> tuple[str, str]:
+    """A channel's input mode and distribution: its own, or what the job's make of it.
+
+    Raises ClientError for what the channel can't be, or only in another mode.
+    """
+    described = spec.manifest.channel(source.name)
+    mode, distribution = usual(described, spec.input_mode, spec.distribution)
+    mode, distribution = source.input_mode or mode, source.distribution or distribution
+    for own, accepted in (
+        (source.input_mode, described.input_modes),
+        (source.distribution, described.distributions),
+    ):
+        if own and own not in accepted:
+            raise ClientError(f"channel {source.name} is {own}; accepted: {one_of(accepted)}")
     if source.augmented:
         return "Pipe", distribution  # the only mode in which the platform reads a manifest's lines
     changed = source.compression != "None" or source.record_wrapper != "None"
-    if changed and spec.input_mode != "Pipe":
+    if changed and (source.input_mode or spec.input_mode) != "Pipe":
         raise ClientError(
             f"channel {source.name} has a compression or a record wrapper in {mode} mode; accepted: with "
             "--input-mode Pipe"
@@ -301,15 +363,16 @@ def _write(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=1))
 
 
-def pack(spec: JobSpec, hosts: Sequence[Host]) -> list[Path]:
+def pack(spec: JobSpec, hosts: Sequence[Host], ending: Ending) -> list[Path]:
     """Makes model.tar.gz and output.tar.gz of all hosts' files merged, and job.json; returns what was made.
 
-    An archive of an empty folder isn't made.
+    An archive of an empty folder isn't made, and an earlier job's isn't left.
     """
     made = []
     for name, part in (("model.tar.gz", Path("model")), ("output.tar.gz", Path("output"))):
         folders = [host.root / part for host in hosts]
         if not any(path.is_file() for folder in folders for path in folder.rglob("*")):
+            (spec.output / name).unlink(missing_ok=True)
             continue
         with written(spec.output / name) as temporary:
             _tar(temporary, folders)
@@ -328,11 +391,15 @@ def pack(spec: JobSpec, hosts: Sequence[Host]) -> list[Path]:
         "shuffle_seeds": {
             one.name: one.shuffle_seed for one in spec.channels if one.shuffle_seed is not None
         },
+        "input_modes": {one.name: one.input_mode for one in spec.channels if one.input_mode},
+        "distributions": {one.name: one.distribution for one in spec.channels if one.distribution},
         "input_mode": spec.input_mode,
         "distribution": spec.distribution,
         "hosts": spec.host_count,
         "environment": dict(spec.environment),
         "checkpoints": spec.checkpoints,
+        "status": ending.status,
+        "exit_code": ending.code,
     }
     with written(spec.output / "job.json") as temporary:
         _write(temporary, described)
@@ -357,9 +424,12 @@ def unpack_model(place: str, folder: Path) -> str | None:
     ``place`` is a job's output folder, a model.tar.gz or a folder of model files, local or s3://. Raises
     ClientError when there is no model there or the archive is unsafe or broken.
     """
-    if storage.is_s3(place) and not place.endswith(".gz"):
-        place = f"{place.rstrip('/')}/"  # not the jobs whose names only begin alike
-    source = storage.local_copy(place, folder.parent)
+    if place.endswith(".gz"):
+        source = storage.exactly(place, folder.parent)
+    else:
+        # Not the jobs whose names only begin alike.
+        uri = f"{place.rstrip('/')}/" if storage.is_s3(place) else place
+        source = storage.local_copy(uri, folder.parent)
     algorithm = None
     if (source / "job.json").is_file():
         algorithm = json.loads((source / "job.json").read_text())["algorithm"]

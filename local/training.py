@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -14,25 +14,45 @@ from common.failures import ClientError
 from common.formats import Layout, decode
 from local import inputs, storage
 from local.checkpoints import Checkpoints
-from local.jobs import ChannelSource, Host, JobSpec, content_type_of, lay_out, pack
+from local.jobs import ChannelSource, Ending, Host, JobSpec, content_type_of, lay_out, pack
 from local.runtimes import Running, Runtime
 from local.watching import watch
 
 
-def train(spec: JobSpec, runtime: Runtime, screen: IO[str]) -> int:
-    """Runs the job and returns its exit code; results and the log lie in ``spec.output``."""
+def train(
+    spec: JobSpec, runtime: Runtime, screen: IO[str], stopped: Callable[[], bool] = lambda: False
+) -> int:
+    """Runs the job and returns its exit code; results and the log lie in ``spec.output``.
+
+    ``stopped`` tells whether whoever runs the job has asked its hosts to stop; an interrupt does so anyway.
+    """
     spec = with_feature_dim(spec)
     spec.output.mkdir(parents=True, exist_ok=True)
-    hosts = lay_out(spec, runtime.host_names(spec.host_count))
-    # Around all the rest: results are packed also when the checkpoints can't be kept.
-    with _checkpoints(spec, hosts):
-        code = _run(spec, runtime, hosts, screen)
+    try:
+        hosts = lay_out(spec, runtime.host_names(spec.host_count))
+        # Around all the rest: results are packed also when the checkpoints can't be kept.
+        with _checkpoints(spec, hosts):
+            return _ended(spec, runtime, hosts, screen, stopped)
+    finally:
+        shutil.rmtree(storage.downloads(spec.output), ignore_errors=True)
+
+
+def _ended(
+    spec: JobSpec, runtime: Runtime, hosts: Sequence[Host], screen: IO[str], stopped: Callable[[], bool]
+) -> int:
+    """The exit code, once the results are packed: also where the data broke off."""
+    ending = Ending(None)
+    try:
+        ending = _run(spec, runtime, hosts, screen)
+    except KeyboardInterrupt:
+        ending = Ending(None, stopped=True)
+        raise
+    finally:
         for host in hosts:
             # Links to the user's files: what is left in the job's folder is the job's alone.
-            shutil.rmtree(host.root / "input" / "data")
-        shutil.rmtree(storage.downloads(spec.output), ignore_errors=True)
-        pack(spec, hosts)
-    return code
+            shutil.rmtree(host.root / "input" / "data", ignore_errors=True)
+        pack(spec, hosts, replace(ending, stopped=ending.stopped or stopped()))
+    return ending.code or 0
 
 
 def _checkpoints(spec: JobSpec, hosts: Sequence[Host]) -> AbstractContextManager[object]:
@@ -41,7 +61,7 @@ def _checkpoints(spec: JobSpec, hosts: Sequence[Host]) -> AbstractContextManager
     return Checkpoints(spec.checkpoints, [host.root / "checkpoints" for host in hosts])
 
 
-def _run(spec: JobSpec, runtime: Runtime, hosts: Sequence[Host], screen: IO[str]) -> int:
+def _run(spec: JobSpec, runtime: Runtime, hosts: Sequence[Host], screen: IO[str]) -> Ending:
     running: list[Running] = []
     failures: list[Exception] = []
 
@@ -59,7 +79,42 @@ def _run(spec: JobSpec, runtime: Runtime, hosts: Sequence[Host], screen: IO[str]
         running += runtime.start(spec.manifest, hosts, spec.environment)
         if failures:  # while hosts were being started
             give_up(failures[0])
-        return watch(running, spec.output / "train.log", screen)
+        heard = _Heard()
+        code = watch([_Watched(host, heard) for host in running], spec.output / "train.log", screen)
+    return Ending(code, heard.first == "stop")
+
+
+class _Heard:
+    """What came first: a request to stop, or a host that failed, whereupon the others are asked to stop."""
+
+    first = ""
+
+    def of(self, what: str) -> None:
+        self.first = self.first or what
+
+
+class _Watched:
+    """A host, and what is heard of it."""
+
+    def __init__(self, host: Running, heard: _Heard) -> None:
+        self._host, self._heard = host, heard
+
+    def lines(self) -> Iterator[str]:
+        return self._host.lines()
+
+    def stop(self) -> None:
+        self._heard.of("stop")
+        self._host.stop()
+
+    def kill(self) -> None:
+        self._heard.of("stop")
+        self._host.kill()
+
+    def wait(self) -> int:
+        code = self._host.wait()
+        if code:
+            self._heard.of("failure")
+        return code
 
 
 def failure(spec: JobSpec) -> str:
@@ -79,13 +134,13 @@ def with_feature_dim(spec: JobSpec) -> JobSpec:
     width = _width(spec, train) if train else None
     if width is None:
         return spec  # `train` says what is missing
-    return dataclasses.replace(spec, hyperparameters={**spec.hyperparameters, "feature_dim": str(width)})
+    return replace(spec, hyperparameters={**spec.hyperparameters, "feature_dim": str(width)})
 
 
 def _width(spec: JobSpec, channel: ChannelSource) -> int | None:
     if channel.augmented:
         return None
-    item = inputs.first(inputs.select(channel.uri, channel.data_type))
+    item = inputs.first(channel.select())
     if item is None:
         return None
     described = spec.manifest.channel(channel.name)

@@ -29,13 +29,17 @@ LINES = (content_types.CSV, content_types.JSON_LINES, content_types.LIBSVM)
 
 def contents(path: Path) -> bytes:
     """A file's bytes, inflated when they are gzip's. Raises ClientError for damaged or truncated gzip."""
-    data = path.read_bytes()
+    return inflated(path.read_bytes(), path.name)
+
+
+def inflated(data: bytes, name: str) -> bytes:
+    """The same of bytes that are there."""
     if data[:2] != b"\x1f\x8b":
         return data
     try:
         return gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
-        raise ClientError(f"{path.name}: the gzip data are damaged or end early: {error}") from None
+        raise ClientError(f"{name}: the gzip data are damaged or end early: {error}") from None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from common.failures import ClientError
 from local.storage import transfers
 from local.storage.s3 import S3Object, chunks, delete, is_s3, listed, objects, parse, put
 from local.storage.streams import Ahead, Reader, S3Stream
+from local.storage.transfers import together
 
 __all__ = [
     "Ahead",
@@ -23,6 +24,7 @@ __all__ = [
     "delete",
     "download",
     "downloads",
+    "exactly",
     "folder_of",
     "inside",
     "is_s3",
@@ -32,6 +34,7 @@ __all__ = [
     "objects",
     "parse",
     "put",
+    "together",
     "upload",
 ]
 
@@ -50,6 +53,16 @@ def local_copy(uri: str, scratch: Path) -> Path:
     download(found, folder, uri)
     ((name, item), *others) = found.items()
     return folder if others or item.uri != uri else folder / name
+
+
+def exactly(uri: str, scratch: Path) -> Path:
+    """The same of one object, also where its address is the beginning of others' too."""
+    if not is_s3(uri):
+        return local_path(uri)
+    item = parse(uri)
+    name = inside(posixpath.basename(item.key), uri)
+    download({name: item}, folder_of(uri, scratch), uri)
+    return folder_of(uri, scratch) / name
 
 
 def local_path(uri: str) -> Path:

@@ -9,7 +9,7 @@ import functools
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,14 @@ CHUNK = 1 << 20
 _ATTEMPTS = 5
 _PAUSE = 0.1  # seconds before a broken connection is made anew; doubled each time
 _MULTIPART = 64 << 20  # bytes from which an object goes up in parts
+_CONNECTIONS = 256  # many more than threads: streams that were begun early wait for their turn
 _lock = threading.Lock()
+
+# Refusals that look like those of credentials, and aren't.
+_REASONS = {
+    "InvalidObjectState": ("it is archived", "objects that are restored: aws s3api restore-object"),
+    "RequestTimeTooSkewed": ("this machine's clock is wrong", "a clock that is at most 15 minutes off"),
+}
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ def _made() -> Any:
     retries: dict[str, Any] = {"mode": "standard"}
     if "AWS_MAX_ATTEMPTS" not in os.environ:
         retries["total_max_attempts"] = _ATTEMPTS
-    settings = Config(retries=retries, connect_timeout=10, read_timeout=60, max_pool_connections=2 * THREADS)
+    settings = Config(retries=retries, connect_timeout=10, read_timeout=60, max_pool_connections=_CONNECTIONS)
     return boto3.session.Session().client("s3", config=settings)
 
 
@@ -98,12 +105,12 @@ def listed(uri: str) -> list[S3Object]:
     place = parse(uri)
     with told(uri) as s3:
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=place.key)
-        items = [item for page in pages for item in page.get("Contents", [])]
-    found = [
-        S3Object(place.bucket, item["Key"], item["Size"], item.get("ETag"))
-        for item in items
-        if not item["Key"].endswith("/")
-    ]
+        found = [
+            S3Object(place.bucket, item["Key"], item["Size"], item.get("ETag"))
+            for page in pages
+            for item in page.get("Contents", [])
+            if not item["Key"].endswith("/")
+        ]
     return sorted(found, key=lambda one: one.key.encode())
 
 
@@ -126,7 +133,8 @@ def chunks(item: S3Object, start: int = 0, stop: int | None = None) -> Iterator[
     A connection that breaks is made anew where it broke. Raises ClientError for an object that can't be
     read or is changed meanwhile.
     """
-    from botocore.exceptions import BotoCoreError
+    from botocore.exceptions import BotoCoreError, HTTPClientError, IncompleteReadError
+    from urllib3.exceptions import HTTPError
 
     done, broken = start, 0
     etag = item.etag if start or stop is not None else None
@@ -136,16 +144,20 @@ def chunks(item: S3Object, start: int = 0, stop: int | None = None) -> Iterator[
             asked["Range"] = f"bytes={done}-{'' if stop is None else stop - 1}"
         with told(item.uri) as s3:
             found = s3.get_object(Bucket=item.bucket, Key=item.key, **asked)
+        if "Range" in asked and found["ResponseMetadata"]["HTTPStatusCode"] != 206:
+            raise ClientError(f"{item.uri} came whole in place of a part; accepted: a store that knows Range")
         etag = found.get("ETag")
         with closing(found["Body"]) as body:
             while True:
                 try:
                     chunk = body.read(CHUNK)
-                except BotoCoreError as error:
+                except (HTTPClientError, IncompleteReadError, HTTPError) as error:
                     broken += 1
                     if broken == _ATTEMPTS:
                         raise ClientError(_mishap(error, item.uri, "read")) from None
                     break
+                except BotoCoreError as error:  # bytes that aren't what was stored
+                    raise ClientError(_mishap(error, item.uri, "read")) from None
                 if not chunk:
                     return
                 broken = 0
@@ -154,14 +166,22 @@ def chunks(item: S3Object, start: int = 0, stop: int | None = None) -> Iterator[
         time.sleep(_PAUSE * 2**broken)
 
 
-def put(path: Path, uri: str) -> None:
-    """Copies a file to an object. Raises ClientError, and OSError for the file."""
-    from boto3.s3.transfer import TransferConfig
+def put(path: Path, uri: str, more: Callable[[int], None] | None = None) -> None:
+    """Copies a file to an object; ``more`` hears of bytes that are sent, less where they are sent again.
 
-    place = parse(uri)
-    settings = TransferConfig(multipart_threshold=_MULTIPART, multipart_chunksize=_MULTIPART)
-    with path.open("rb") as file, told(uri, "written") as s3:
-        s3.upload_fileobj(file, place.bucket, place.key, Config=settings)
+    Raises ClientError, and OSError for the file.
+    """
+    place, large = parse(uri), path.stat().st_size >= _MULTIPART
+    with told(uri, "written") as s3:
+        from boto3.s3.transfer import ProgressCallbackInvoker, TransferConfig, create_transfer_manager
+
+        settings = TransferConfig(
+            multipart_threshold=_MULTIPART, multipart_chunksize=_MULTIPART, use_threads=large
+        )
+        heard = [ProgressCallbackInvoker(more)] if more else []
+        # Not upload_fileobj, which holds the parts in memory.
+        with create_transfer_manager(s3, settings) as manager:
+            manager.upload(str(path), place.bucket, place.key, subscribers=heard).result()
 
 
 def delete(uri: str) -> None:
@@ -181,6 +201,9 @@ def _refusal(error: Any, uri: str, verb: str) -> str:
         return f"{uri} does not exist; accepted: an object that exists"
     if code in ("PreconditionFailed", "412"):
         return f"{uri} changed while it was read; accepted: objects that stay as they are during a job"
+    if code in _REASONS:
+        why, accepted = _REASONS[code]
+        return f"{uri} can't be {verb}: {why}; accepted: {accepted}"
     if status == 403:
         why = "access is denied" if code in ("AccessDenied", "403") else f"S3 answers {code}"
         actions = {"written": "s3:PutObject", "removed": "s3:DeleteObject"}
@@ -192,8 +215,10 @@ def _refusal(error: Any, uri: str, verb: str) -> str:
 def _mishap(error: Exception, uri: str, verb: str) -> str:
     """What kept the service from answering, or from being asked."""
     from botocore import exceptions
+    from urllib3.exceptions import HTTPError
 
-    unreachable = (exceptions.ConnectionError, exceptions.HTTPClientError, exceptions.IncompleteReadError)
+    broken = (exceptions.HTTPClientError, exceptions.IncompleteReadError, HTTPError)
+    unreachable = (exceptions.ConnectionError, *broken)
     unknown = (exceptions.NoCredentialsError, exceptions.PartialCredentialsError)
     if isinstance(error, unknown):
         return (

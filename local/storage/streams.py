@@ -51,6 +51,9 @@ class S3Stream:
     def __iter__(self) -> Iterator[bytes]:
         return Ahead(chunks(self._item))
 
+    def __str__(self) -> str:
+        return self._item.uri
+
 
 class Reader(io.RawIOBase):
     """Chunks as a file that is read once."""

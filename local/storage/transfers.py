@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -32,14 +31,23 @@ def download(wanted: Mapping[str, S3Object], folder: Path, what: str, screen: IO
     sizes = [item.size for item in wanted.values()]
     size = None if None in sizes else sum(size or 0 for size in sizes)
     folder.mkdir(parents=True, exist_ok=True)
-    with Progress(what, len(wanted), size, screen) as progress:
-        together(
-            lambda name: _fetch(wanted[name], folder / name, progress),
-            [name for name in wanted if name not in large],
-            progress.stop,
-        )
-        for name, item in large.items():
-            _fetch_in_parts(item, folder / name, progress)
+    with (
+        Progress(what, len(wanted), size, screen) as progress,
+        # Beside the folder: whoever looks into that, or has objects of any name, sees whole files alone.
+        tempfile.TemporaryDirectory(prefix=".part-", dir=folder.parent, ignore_cleanup_errors=True) as parts,
+    ):
+        halves = {name: Path(parts, str(number)) for number, name in enumerate(wanted)}
+
+        def fetch(name: str) -> None:
+            act = _fetch_in_parts if name in large else _fetch
+            act(wanted[name], halves[name], progress)
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            halves[name].replace(folder / name)
+            progress.ended()
+
+        together(fetch, [name for name in wanted if name not in large], progress.stop)
+        for name in large:
+            fetch(name)
 
 
 def upload(wanted: Mapping[str, Path], what: str, screen: IO[str] | None = None) -> None:
@@ -48,8 +56,7 @@ def upload(wanted: Mapping[str, Path], what: str, screen: IO[str] | None = None)
     with Progress(what, len(wanted), sum(sizes.values()), screen, plain=False) as progress:
 
         def send(uri: str) -> None:
-            put(wanted[uri], uri)
-            progress.more(sizes[uri])
+            put(wanted[uri], uri, progress.more)
             progress.ended()
 
         together(send, wanted, progress.stop)
@@ -103,7 +110,7 @@ class Progress:
         self._stopped = True
 
     def more(self, count: int) -> None:
-        """Tells of bytes that have come. Raises CancelledError after a stop."""
+        """Tells of bytes that have come, or less where they come again; CancelledError after a stop."""
         if self._stopped:
             raise CancelledError
         with self._lock:
@@ -139,36 +146,24 @@ def _check(wanted: Mapping[str, S3Object]) -> None:
         )
 
 
-@contextmanager
-def _named(path: Path) -> Iterator[Path]:
-    """Yields a path that takes the name when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name[:200]}.part")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _fetch(item: S3Object, path: Path, progress: Progress) -> None:
-    with _named(path) as temporary, temporary.open("wb") as file:
-        for chunk in chunks(item):
-            file.write(chunk)
-            progress.more(len(chunk))
-    progress.ended()
+    with path.open("wb") as file:
+        _write(chunks(item), file, progress)
 
 
 def _fetch_in_parts(item: S3Object, path: Path, progress: Progress) -> None:
-    assert item.size is not None
-    size = item.size
-    with _named(path) as temporary, temporary.open("wb") as file:
+    size = item.size or 0
+    path.touch()
 
-        def part(start: int) -> None:
-            at = start
-            for chunk in chunks(item, start, min(start + PART, size)):
-                at += os.pwrite(file.fileno(), chunk, at)
-                progress.more(len(chunk))
+    def part(start: int) -> None:
+        with path.open("r+b") as file:
+            file.seek(start)
+            _write(chunks(item, start, min(start + PART, size)), file, progress)
 
-        together(part, range(0, size, PART), progress.stop)
-    progress.ended()
+    together(part, range(0, size, PART), progress.stop)
+
+
+def _write(pieces: Iterable[bytes], file: IO[bytes], progress: Progress) -> None:
+    for piece in pieces:
+        file.write(piece)
+        progress.more(len(piece))

@@ -16,7 +16,7 @@ from common.failures import ClientError, one_of
 from common.job import written
 from common.manifest import Manifest
 from local import storage
-from local.jobs import ChannelSource
+from local.jobs import ChannelSource, usual
 from local.runtimes import Runtime
 from local.tuning import describing, trials, warm_start
 from local.tuning.ranges import Words
@@ -94,7 +94,7 @@ def request_of(asked: Options) -> dict[str, Any]:
                 "TrainingInputMode": asked.input_mode,
                 "MetricDefinitions": [{"Name": n, "Regex": regex} for n, regex in asked.metric.items()],
             },
-            "InputDataConfig": [channel_of(one, asked.distribution) for one in asked.channels],
+            "InputDataConfig": [channel_of(one, asked) for one in asked.channels],
             "OutputDataConfig": {"S3OutputPath": "file://local"},
             "ResourceConfig": {
                 "InstanceType": asked.instance_type,
@@ -188,10 +188,11 @@ def objective_of(asked: Options) -> dict[str, str]:
     return {"MetricName": name, "Type": direction}
 
 
-def channel_of(channel: ChannelSource, distribution: str) -> dict[str, Any]:
-    """A channel as a request has it."""
+def channel_of(channel: ChannelSource, asked: Options) -> dict[str, Any]:
+    """A channel as a request has it. Raises ClientError for one that the algorithm hasn't."""
+    _, distribution = usual(asked.algorithm.channel(channel.name), asked.input_mode, asked.distribution)
     place: dict[str, Any] = {
-        "S3DataType": "S3Prefix",
+        "S3DataType": channel.data_type,
         "S3Uri": channel.uri if storage.is_s3(channel.uri) else str(Path(channel.uri).resolve()),
         "S3DataDistributionType": distribution,
     }
@@ -200,6 +201,12 @@ def channel_of(channel: ChannelSource, distribution: str) -> dict[str, Any]:
     found: dict[str, Any] = {"ChannelName": channel.name, "DataSource": {"S3DataSource": place}}
     if channel.content_type:
         found["ContentType"] = channel.content_type
+    if channel.compression != "None":
+        found["CompressionType"] = channel.compression
+    if channel.record_wrapper != "None":
+        found["RecordWrapperType"] = channel.record_wrapper
+    if channel.shuffle_seed is not None:
+        found["ShuffleConfig"] = {"Seed": channel.shuffle_seed}
     return found
 
 

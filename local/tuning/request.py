@@ -128,12 +128,9 @@ class _Reader:
                 self._fault(f"{len(parents)} parents are given; accepted: 1 to 5")
             if strategy not in ("Bayesian", "Random"):
                 self._fault(f"strategy {strategy} can't begin warm; accepted: Bayesian or Random")
-        resources = job.get("ResourceConfig", {})
-        channels = job.get("InputDataConfig", [])
-        for channel in channels:
-            kind = channel["DataSource"].get("S3DataSource", {}).get("S3DataType", "S3Prefix")
-            if kind == "ManifestFile":
-                self._fault(f"channel {channel['ChannelName']} has a ManifestFile; accepted: S3Prefix")
+        resources = self._resources()
+        given = job.get("InputDataConfig", [])
+        channels = tuple(self._channels(given))
         if self._faults:
             raise ClientError("; ".join(self._faults))
         return Tuning(
@@ -147,9 +144,9 @@ class _Reader:
             early_stopping=early == "Auto",
             resource=resource,
             seed=seed,
-            channels=tuple(_channel(one) for one in channels),
-            input_mode=self._input_mode(channels),
-            distribution=_distribution(channels),
+            channels=channels,
+            input_mode=self._input_mode(given),
+            distribution=_distribution(given),
             hosts=int(resources.get("InstanceCount", 1)),
             instance_type=resources.get("InstanceType", "local"),
             environment=job.get("Environment", {}),
@@ -307,6 +304,23 @@ class _Reader:
             None if idle is None else int(idle),
         )
 
+    def _resources(self) -> Mapping[str, Any]:
+        found = self._job.get("ResourceConfig") or self._job.get("HyperParameterTuningResourceConfig") or {}
+        if found.get("InstanceGroups"):
+            self._fault("InstanceGroups is given; accepted: InstanceType and InstanceCount")
+        # Those that are listed are tried in turn where an instance can't be had.
+        return next(iter(found.get("InstanceConfigs") or ()), found)
+
+    def _channels(self, given: list[Mapping[str, Any]]) -> Iterator[ChannelSource]:
+        usual = self._job["AlgorithmSpecification"].get("TrainingInputMode", "File")
+        # Where the training data have a mode of their own, the job's is the others'.
+        mode = None if usual == self._input_mode(given) else usual
+        for one in given:
+            try:
+                yield _channel(one, mode)
+            except ClientError as error:
+                self._fault(str(error))
+
     def _input_mode(self, channels: list[Mapping[str, Any]]) -> str:
         """That of the training data, as with distributions; its channel may say it, or the job."""
         usual = self._job["AlgorithmSpecification"].get("TrainingInputMode", "File")
@@ -340,19 +354,26 @@ def _written(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _channel(given: Mapping[str, Any]) -> ChannelSource:
+def _channel(given: Mapping[str, Any], mode: str | None) -> ChannelSource:
     place = given["DataSource"].get("S3DataSource", {})
     uri = place.get("S3Uri") or given["DataSource"]["FileSystemDataSource"]["DirectoryPath"]
+    seed = (given.get("ShuffleConfig") or {}).get("Seed")
     return ChannelSource(
         given["ChannelName"],
         uri.removeprefix("file://"),
         given.get("ContentType"),
         tuple(place.get("AttributeNames") or ()),
+        data_type=place.get("S3DataType", ""),
+        compression=given.get("CompressionType") or "None",
+        record_wrapper=given.get("RecordWrapperType") or "None",
+        shuffle_seed=None if seed is None else int(seed),
+        input_mode=given.get("InputMode") or (None if place.get("AttributeNames") else mode),
+        distribution=place.get("S3DataDistributionType") or "FullyReplicated",
     )
 
 
 def _distribution(channels: list[Mapping[str, Any]]) -> str:
-    """That of the training data: a local job has one for all channels."""
+    """That of the training data, which a local job has for all channels that have none of their own."""
     places = {one["ChannelName"]: one["DataSource"].get("S3DataSource", {}) for one in channels}
     found = places.get("train", {}).get("S3DataDistributionType", "FullyReplicated")
     return str(found)

@@ -9,6 +9,7 @@ import os
 import queue
 import re
 import secrets
+import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from typing import Any
 from common.failures import AlgorithmError, ClientError
 from common.manifest import Manifest
 from local import storage
-from local.jobs import ChannelSource, Host, JobSpec
+from local.jobs import Host, JobSpec, brought, possible
 from local.runtimes import Running, Runtime
 from local.training import failure, train
 from local.tuning import pruning, search, trials
@@ -140,9 +141,9 @@ class Tuner:
         for number, trial in enumerate(self.trials):
             self._search.learn(number, trial.values, trial.objective)
         self._pruning = self._rule()
-        self._channels = self._fetched()
         status = COMPLETED
         try:
+            self._channels = [] if self._full() else brought(_spec(self.tuning, self.folder))
             while True:
                 while not self._full() and len(self._under) < self.tuning.limits.parallel:
                     self._begin()
@@ -152,6 +153,8 @@ class Tuner:
         except KeyboardInterrupt:
             status = STOPPED
             self._end_all()
+        finally:
+            shutil.rmtree(storage.downloads(self.folder), ignore_errors=True)
         if status == COMPLETED and all(trial.status == FAILED for trial in self.trials):
             status = FAILED
         self._save(status)
@@ -171,13 +174,6 @@ class Tuner:
         if self.tuning.strategy == "Hyperband":
             return pruning.Hyperband(self.tuning.objective, *self.tuning.resource)
         return pruning.Median(self.tuning.objective) if self.tuning.early_stopping else pruning.Never()
-
-    def _fetched(self) -> list[ChannelSource]:
-        """The channels with what lies on S3 fetched once for all trials."""
-        return [
-            replace(channel, uri=str(storage.local_copy(channel.uri, self.folder).resolve()))
-            for channel in self.tuning.channels
-        ]
 
     def _resume(self) -> None:
         """What was under way when an earlier run was killed counts as not begun."""
@@ -215,37 +211,31 @@ class Tuner:
         threading.Thread(target=self._run, args=(under,), daemon=True).start()
 
     def _run(self, under: _Under) -> None:
-        spec = self._spec(under.trial)
+        spec = self._job(under.trial)
         listener = _Listener(
             self.tuning.objective.regex, lambda value: self._events.put((under, float(value)))
         )
         try:
-            code = train(spec, under.runtime, listener)
+            code = train(spec, under.runtime, listener, lambda: under.runtime.stopped)
             self._events.put((under, AlgorithmError(failure(spec)) if code else 0))
         except Exception as error:
             self._events.put((under, error))
 
-    def _spec(self, trial: Trial) -> JobSpec:
+    def _job(self, trial: Trial) -> JobSpec:
         tuning = self.tuning
         cores = max(1, (os.cpu_count() or 1) // tuning.limits.parallel)
         share = {} if tuning.limits.parallel == 1 or THREADS in os.environ else {THREADS: str(cores)}
         # Only of the algorithm's own metrics: a user's regex finds another, of which it knows nothing.
         known = tuning.objective.metric in {metric.name for metric in tuning.algorithm.metrics}
-        return JobSpec(
-            manifest=tuning.algorithm,
-            output=self.folder / trial.name,
+        return replace(
+            _spec(tuning, self.folder / trial.name),
             hyperparameters={
                 **tuning.static,
                 **trial.values,
                 **({OBJECTIVE: tuning.objective.metric} if known else {}),
             },
             channels=self._channels,
-            input_mode=tuning.input_mode,
-            distribution=tuning.distribution,
-            host_count=tuning.hosts,
-            instance_type=tuning.instance_type,
             environment={**share, **tuning.environment},
-            checkpoints=tuning.checkpoints,
         )
 
     def _wait(self) -> None:
@@ -303,8 +293,24 @@ class Tuner:
         trials.save(self.folder, self.request, self.trials, self.ran, status)
 
 
+def _spec(tuning: Tuning, output: Path) -> JobSpec:
+    """What all trials are."""
+    return JobSpec(
+        manifest=tuning.algorithm,
+        output=output,
+        hyperparameters=tuning.static,
+        channels=tuning.channels,
+        input_mode=tuning.input_mode,
+        distribution=tuning.distribution,
+        host_count=tuning.hosts,
+        instance_type=tuning.instance_type,
+        environment=tuning.environment,
+        checkpoints=tuning.checkpoints,
+    )
+
+
 def check(tuning: Tuning) -> None:
-    """Raises ClientError for what would fail every trial: static values, channels that are missing."""
+    """Raises ClientError for what would fail every trial: static values, channels that can't be so."""
     declared = tuning.algorithm.declaration()
     first = search.Random(tuning.ranges, tuning.seed).propose(0)
     if "feature_dim" in {p.name for p in declared.parameters} and "feature_dim" not in tuning.static:
@@ -314,5 +320,6 @@ def check(tuning: Tuning) -> None:
     for spec in tuning.algorithm.channels:
         if spec.required and spec.name not in given:
             raise ClientError(f"channel {spec.name} is missing; {tuning.algorithm.name} requires it")
+    job = _spec(tuning, Path())
     for channel in tuning.channels:
-        tuning.algorithm.channel(channel.name)
+        possible(job, channel)

@@ -23,6 +23,7 @@ OUTCOMES = {
     trials.STOPPED: STOPPED,
     trials.FAILED: FAILED,
 }
+ENDINGS = {told: status for told, status in OUTCOMES.items() if status != RUNNING}
 # For how long a job is thought to run that nobody is seen to write: it is between two files, or where its
 # writers can't be seen at all.
 _RECENT, _RECENT_UNSEEN = 10.0, 120.0
@@ -129,7 +130,7 @@ class Store:
         under_way = folders.under_way(folder)
         described = {} if under_way else folders.as_object(folders.inside(folder, folder / DESCRIPTION))
         config = folders.config(folder)
-        status, failure = self._status(folder)
+        status, failure = self._status(folder, described)
         return Job(
             key=self._key(folder),
             folder=folder,
@@ -143,7 +144,7 @@ class Store:
             settings=_settings(described),
         )
 
-    def _status(self, folder: Path) -> tuple[str, str]:
+    def _status(self, folder: Path, described: Mapping[str, Any]) -> tuple[str, str]:
         """How the job is, and why it failed.
 
         A folder's hosts have input/data until the last of them has ended, and job.json is written last. So
@@ -153,6 +154,9 @@ class Store:
         if self._writers.below(folder):
             return RUNNING, ""
         failure = folders.failure(folder)
+        told = ENDINGS.get(str(described.get("status")))  # since job.json has it
+        if told:
+            return told, (failure or f"it left no reason; see {LOG}") if told == FAILED else ""
         if failure:
             return FAILED, failure
         if not folders.under_way(folder) and folders.inside(folder, folder / DESCRIPTION):

@@ -18,13 +18,16 @@ PAGE = 3  # keys of a list's page
 class S3Server:
     """``objects`` by bucket and key; every bucket that has one exists.
 
-    ``denied`` keys answer 403. ``drops`` says after how many bytes the next answers for a key break off.
+    ``denied`` keys answer 403, ``refused`` ones so with a code of their own. ``drops`` says after how many
+    bytes the next answers for a key break off. Without ``ranges`` each answer is the whole.
     ``requests`` are those that came: method, key, Range and If-Match; ``on_put`` hears of each key put.
     """
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], bytes] = {}
         self.denied: set[str] = set()
+        self.refused: dict[str, str] = {}
+        self.ranges = True
         self.drops: dict[str, list[int]] = defaultdict(list)
         self.requests: list[tuple[str, str, str | None, str | None]] = []
         self.on_put: Callable[[str], object] = lambda key: None
@@ -81,6 +84,8 @@ class _Handler(BaseHTTPRequestHandler):
         bucket, key, query = self._asked()
         if key in self._store.denied or query.get("prefix", [""])[0] in self._store.denied:
             self._refuse(403, "AccessDenied")
+        elif key in self._store.refused:
+            self._refuse(403, self._store.refused[key])
         elif bucket not in {owner for owner, _ in self._store.objects}:
             self._refuse(404, "NoSuchBucket")
         elif "list-type" in query:
@@ -156,7 +161,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(412, "PreconditionFailed")
             return
         body, headers = whole, {"ETag": etag}
-        if span := self.headers["Range"]:
+        span = self.headers["Range"] if self._store.ranges else None
+        if span:
             start, _, end = span.removeprefix("bytes=").partition("-")
             stop = min(int(end) + 1 if end else len(whole), len(whole))
             body = whole[int(start) : stop]

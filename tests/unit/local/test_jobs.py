@@ -8,7 +8,7 @@ import pytest
 
 from common import manifest
 from common.failures import ClientError
-from local.jobs import ChannelSource, JobSpec, content_type_of, lay_out, pack, unpack_model
+from local.jobs import ChannelSource, Ending, JobSpec, content_type_of, lay_out, pack, unpack_model
 from local.training import with_feature_dim
 
 
@@ -96,7 +96,7 @@ def test_hosts_merge_and_the_first_wins(tmp_path, data):
     (second.root / "model" / "model").write_text("second")
     (second.root / "model" / "part-2").write_text("second")
     (second.root / "model" / ".x.sagemaker-ignore").write_text("half")
-    made = pack(job, [first, second])
+    made = pack(job, [first, second], Ending(0))
     assert [path.name for path in made] == ["model.tar.gz"]
     with tarfile.open(made[0]) as archive:
         assert sorted(archive.getnames()) == ["model", "part-2"]

@@ -3,10 +3,12 @@
 import gzip
 import io
 import json
+import os
 import random
 import re
 import signal
 import tarfile
+import threading
 import time
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import pytest
 from common import manifest
 from common.failures import ClientError
 from common.formats import recordio
-from local import cli, requests, training
+from local import cli, endpoints, requests, training
 from local.jobs import ChannelSource, JobSpec, lay_out, unpack_model
 from local.training import with_feature_dim
 
@@ -278,6 +280,150 @@ def test_an_object_that_is_refused_ends_the_job(full, mode):
     full.denied.add("digits/part-3.csv")
     told = str(train("--input-mode", mode))
     assert told.startswith("algodock: s3://b/digits/part-3.csv can't be read: access is denied; accepted: ")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (gzip.compress(b"0,1,2\n" * 9)[:-9], "its gzip data end early; accepted: whole files"),
+        (b"0,1,2\n" * 9, "incorrect header check; accepted: gzip data"),
+        (gzip.compress(b"0,1,2\n") + b"x", "accepted"),
+    ],
+)
+def test_gzip_that_is_damaged_ends_the_job(full, body, message):
+    full.put("b", {"packed/1": body})
+    options = ("--compression", "Gzip", "--input-mode", "Pipe", "--content-type", "text/csv")
+    told = str(train(*options, "-p", "feature_dim=2", uri="s3://b/packed/"))
+    assert told.startswith("algodock: s3://b/packed/1 can't be inflated: ")
+    assert message in told
+    assert described()["status"] == "Failed"
+
+
+def test_gzip_that_is_damaged_tells_no_feature_dim(full):
+    full.put("b", {"packed/1.csv.gz": gzip.compress(b"0,1,2\n" * 9)[:-9]})
+    options = ("--compression", "Gzip", "--input-mode", "Pipe")
+    assert "feature_dim" in str(train(*options, uri="s3://b/packed/")) or described()["status"] == "Failed"
+
+
+def test_gzip_may_be_filled_up_with_zeros(full, tmp_path):
+    packed = gzip.compress(b"abc") + bytes(9) + gzip.compress(b"de") + bytes(2000)
+    full.put("b", {"packed/a": packed})
+    (host,) = laid_out(tmp_path, uri="s3://b/packed/", mode="Pipe", compression="Gzip")
+    assert epochs(host) == [b"abcde"]
+
+
+def test_an_object_that_is_too_long_for_a_record_is_not_held(full, tmp_path, monkeypatch):
+    monkeypatch.setattr(recordio, "LENGTH_MASK", 100)
+    (host,) = laid_out(tmp_path, mode="Pipe", record_wrapper="RecordIO")
+    failed = threading.Event()
+    feeder = host.streams["train"].feeder(host.root / "input" / "data", "train", lambda _: failed.set())
+    feeder.start()
+    reader = os.open(feeder.fifo(0), os.O_RDONLY)
+    assert failed.wait(20)
+    feeder.close()
+    os.close(reader)
+    assert isinstance(feeder.failure, ClientError)
+    assert str(feeder.failure).startswith("s3://b/digits/part-0.csv is too long for a record")
+
+
+def test_a_job_that_fails_leaves_no_data_and_its_results_on_s3(full, capsys):
+    assert train("-p", "nonsense=1", output="s3://b/out/x") == 1
+    assert set(full.below("b", "out/x/")) == {"job.json", "output.tar.gz", "train.log"}
+    told = json.loads(full.objects["b", "out/x/job.json"])
+    assert (told["status"], told["exit_code"]) == ("Failed", 1)
+    assert "jobs/x: results, which go to s3://b/out/x" in capsys.readouterr().err
+    full.denied.add("digits/part-3.csv")
+    train()
+    assert not list(Path("job").iterdir())
+
+
+@pytest.mark.parametrize("option", ["--output", "--checkpoints"])
+def test_an_address_without_a_bucket_is_told_before_the_job(full, option):
+    assert "names no bucket" in str(train(option, "s3:///x"))
+    assert not full.gets("digits/part-1.csv")
+
+
+class Runtime:
+    """One host that gets a signal, or fails, or neither, and is asked to stop then."""
+
+    def __init__(self, sign, code):
+        self.sign, self.code, self.stopped = sign, code, threading.Event()
+
+    def host_names(self, count):
+        return ["a"]
+
+    def start(self, algorithm, hosts, environment):
+        return [self]
+
+    def lines(self):
+        yield "a line\n"
+        if self.sign:
+            signal.pthread_kill(threading.main_thread().ident, self.sign)
+            assert self.stopped.wait(20)
+
+    def stop(self):
+        self.stopped.set()
+
+    kill = close = stop
+
+    def wait(self):
+        return self.code
+
+
+@pytest.mark.parametrize(
+    ("sign", "code", "expected"),
+    [
+        (None, 0, "Completed"),
+        (None, 3, "Failed"),
+        (signal.SIGINT, 0, "Stopped"),
+        (signal.SIGINT, -15, "Stopped"),
+    ],
+)
+def test_a_description_tells_how_a_job_ended(full, tmp_path, sign, code, expected):
+    spec = JobSpec(
+        manifest.load("kmeans"), tmp_path / "job", {"feature_dim": "2"}, [ChannelSource("train", "s3://b/d")]
+    )
+    assert training.train(spec, Runtime(sign, code), io.StringIO()) == code
+    assert (described()["status"], described()["exit_code"]) == (expected, code)
+
+
+def test_whoever_stops_the_hosts_can_say_so(full, tmp_path):
+    spec = JobSpec(
+        manifest.load("kmeans"), tmp_path / "job", {"feature_dim": "2"}, [ChannelSource("train", "s3://b/d")]
+    )
+    training.train(spec, Runtime(None, 1), io.StringIO(), lambda: True)
+    assert described()["status"] == "Stopped"
+
+
+def described():
+    return json.loads(Path("job", "job.json").read_text())
+
+
+def test_rows_to_predict_may_be_on_s3(full, monkeypatch, capsysbinary):
+    class Endpoint:
+        def __init__(self, *_, **__):
+            pass
+
+        __enter__ = wait = lambda self: self
+
+        def __exit__(self, *_):
+            pass
+
+        def invoke(self, part, content_type, accept):
+            return content_type.encode() + b": " + part
+
+    monkeypatch.setattr(endpoints, "Endpoint", Endpoint)
+    model = io.BytesIO()
+    with tarfile.open(fileobj=model, mode="w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("model"))
+    full.put(
+        "b",
+        {"jobs/x.tar.gz": model.getvalue(), "jobs/x.tar.gz.old": b"", "rows.csv.gz": gzip.compress(b"1,2\n")},
+    )
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["predict", "s3://b/jobs/x.tar.gz", "s3://b/rows.csv.gz", "--algorithm", "kmeans"])
+    assert ended.value.code == 0
+    assert capsysbinary.readouterr().out == b"text/csv: 1,2\n"
 
 
 def test_a_prefix_with_nothing_ends_the_job(full):

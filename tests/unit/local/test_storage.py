@@ -2,6 +2,7 @@
 
 import io
 import os
+from concurrent.futures import CancelledError
 
 import pytest
 
@@ -37,6 +38,74 @@ def test_a_prefix_is_the_beginning_of_keys(full, tmp_path):
 @pytest.mark.parametrize("name", ["a.csv", "e#?%.csv"])
 def test_one_object_is_a_file(full, tmp_path, name):
     assert storage.local_copy(f"s3://b/data/{name}", tmp_path).read_bytes() == FILES[f"data/{name}"]
+
+
+def test_any_key_is_a_file(store, tmp_path):
+    keys = ["a b+c", "ü/日本 1", "x%2F&=?#'\"", "deep//y", "é" * 127, "empty", ".z.part", "z"]
+    keys += ["n" * 210 + str(number) for number in range(20)]
+    store.put("whole", {key: key.encode() if key != "empty" else b"" for key in keys})
+    store.put("whole", {"folder/": b"", "/first": b"/first"})
+    for uri in ("s3://whole", "s3://whole/"):
+        found = files(storage.local_copy(uri, tmp_path))
+        assert found.pop("empty") == b""
+        assert found == {
+            key.replace("//", "/").lstrip("/"): key.encode() for key in [*keys, "/first"] if key != "empty"
+        }
+
+
+def test_a_prefix_of_folders_alone_is_empty(store, tmp_path):
+    store.put("b", {"data/": b"", "data/deep/": b""})
+    with pytest.raises(ClientError, match=r"^s3://b/data/ holds no object"):
+        storage.local_copy("s3://b/data/", tmp_path)
+    storage.bring("s3://b/data/", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_one_object_is_fetched_though_others_begin_like_it(full, tmp_path):
+    full.put("b", {"m.tar.gz": b"1", "m.tar.gz.old": b"2"})
+    assert files(storage.local_copy("s3://b/m.tar.gz", tmp_path)).keys() == {"m.tar.gz", "m.tar.gz.old"}
+    assert storage.exactly("s3://b/m.tar.gz", tmp_path).read_bytes() == b"1"
+    with pytest.raises(ClientError, match="leaves its folder"):
+        storage.exactly("s3://b/", tmp_path)
+
+
+def test_an_interrupt_leaves_no_half_files(full, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(transfers, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        storage.local_copy("s3://b/data/", tmp_path / "scratch")
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert all(path.read_bytes() == FILES[f"data/{path.name}"] for path in left if path.parent.name != "deep")
+    assert not list(tmp_path.rglob(".part-*"))
+
+
+def test_an_upload_that_is_stopped_ends(store, tmp_path):
+    def stop(count):
+        raise CancelledError
+
+    store.put("b", {"other": b""})
+    (tmp_path / "x").write_bytes(bytes(100))
+    with pytest.raises((CancelledError, ClientError)):
+        storage.put(tmp_path / "x", "s3://b/x", stop)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (
+            "InvalidObjectState",
+            "s3://b/data/a.csv can't be read: it is archived; accepted: objects that are r",
+        ),
+        ("RequestTimeTooSkewed", "can't be read: this machine's clock is wrong; accepted: a clock"),
+        ("SignatureDoesNotMatch", "S3 answers SignatureDoesNotMatch; accepted: credentials"),
+    ],
+)
+def test_a_refusal_tells_what_it_is_about(full, tmp_path, code, message):
+    full.refused["data/a.csv"] = code
+    with pytest.raises(ClientError, match=message):
+        storage.local_copy("s3://b/data/", tmp_path)
 
 
 def test_a_large_object_comes_in_parts(store, tmp_path, monkeypatch):
@@ -158,6 +227,14 @@ def test_a_broken_connection_is_resumed(store, tmp_path):
     assert [span for span, _ in more] == [f"bytes={(1 << 20) + 5}-", f"bytes={(1 << 20) + 15}-"]
     assert all(match for _, match in more)
     assert b"".join(stream) == content  # once an epoch
+
+
+def test_a_store_that_knows_no_ranges_is_told(store):
+    store.put("b", {"x": bytes(3 << 20)})
+    store.drops["x"] = [2 << 20]
+    store.ranges = False
+    with pytest.raises(ClientError, match=r"^s3://b/x came whole in place of a part; accepted: "):
+        list(storage.chunks(storage.parse("s3://b/x")))
 
 
 def test_an_object_that_changes_meanwhile_is_told(store, tmp_path):

@@ -41,7 +41,7 @@ def tuner(tmp_path, monkeypatch):
     def make(values, **limits):
         left = iter(values)
 
-        def train(spec, runtime, log):
+        def train(spec, runtime, log, stopped):
             value = next(left)
             (host,) = runtime.start(None, [], {})
             try:

@@ -1,12 +1,18 @@
 """AWS's requests: read as they are, every fault told."""
 
 import copy
+import dataclasses
 
 import pytest
 
+from common import manifest
 from common.failures import ClientError
+from local.jobs import ChannelSource
+from local.requests import checked
+from local.tuning.command import Options, request_of
 from local.tuning.ranges import LINEAR, LOGARITHMIC, Numbers, Words
 from local.tuning.request import read
+from local.tuning.running import check
 
 REQUEST = {
     "HyperParameterTuningJobName": "mine",
@@ -78,6 +84,82 @@ def test_a_request_of_aws_is_read_as_it_is():
     assert "Validation-accuracy" in found.objective.regex
     assert (found.hosts, found.instance_type, found.distribution) == (2, "ml.p3.2xlarge", "ShardedByS3Key")
     assert found.channels[0].uri == "s3://bucket/train"
+
+
+CHANNEL = ("TrainingJobDefinition", "InputDataConfig")
+
+
+def channel(name="train", **settings):
+    place = {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/x", "S3DataDistributionType": "FullyReplicated"}
+    place |= {key: settings.pop(key) for key in list(settings) if key in (*place, "AttributeNames")}
+    return {"ChannelName": name, "DataSource": {"S3DataSource": place}, **settings}
+
+
+def test_how_channels_are_read_is_read():
+    asked = [
+        channel(
+            S3DataType="ManifestFile",
+            S3DataDistributionType="ShardedByS3Key",
+            CompressionType="Gzip",
+            RecordWrapperType="RecordIO",
+            ShuffleConfig={"Seed": 0},
+            InputMode="Pipe",
+        ),
+        channel("validation", S3DataType="AugmentedManifestFile", AttributeNames=["a-ref", "b"]),
+        channel("test", CompressionType="None", RecordWrapperType="None"),
+    ]
+    train, validation, test = read(changed(*CHANNEL, to=asked)).channels
+    assert (train.data_type, train.compression, train.record_wrapper) == ("ManifestFile", "Gzip", "RecordIO")
+    assert (train.shuffle_seed, train.input_mode, train.distribution) == (0, "Pipe", "ShardedByS3Key")
+    assert (validation.data_type, validation.attributes) == ("AugmentedManifestFile", ("a-ref", "b"))
+    assert (validation.record_wrapper, validation.distribution) == ("None", "FullyReplicated")
+    assert (test.data_type, test.compression, test.shuffle_seed) == ("S3Prefix", "None", None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"S3DataType": "Prefix"}, "data type 'Prefix' is unknown; accepted: S3Prefix, ManifestFile or Aug"),
+        ({"CompressionType": "Zip"}, "compression 'Zip' is unknown; accepted: None or Gzip"),
+        ({"RecordWrapperType": "TFRecord"}, "record wrapper 'TFRecord' is unknown"),
+        ({"InputMode": "Stream"}, "input mode 'Stream' is unknown"),
+        ({"S3DataDistributionType": "Half"}, "distribution 'Half' is unknown"),
+        ({"AttributeNames": ["a"]}, "is S3Prefix with attributes"),
+        ({"ShuffleConfig": {"Seed": "x"}}, "the request can't be read: "),
+        (
+            {"S3DataType": "AugmentedManifestFile", "AttributeNames": ["a"], "InputMode": "File"},
+            "is an AugmentedManifestFile in File mode; accepted: Pipe",
+        ),
+    ],
+)
+def test_channels_that_cannot_be_are_told(settings, told):
+    with pytest.raises(ClientError, match=told):
+        read(changed(*CHANNEL, to=[channel(**settings)]))
+
+
+def test_a_mode_of_the_training_data_is_not_the_others():
+    found = read(changed(*CHANNEL, to=[channel(InputMode="Pipe"), channel("validation")]))
+    assert [one.input_mode for one in found.channels] == ["Pipe", "File"]
+    found = read(changed(*CHANNEL, to=[channel(), channel("validation", InputMode="Pipe")]))
+    assert [one.input_mode for one in found.channels] == [None, "Pipe"]
+
+
+def test_resources_may_be_said_in_other_words():
+    request = copy.deepcopy(REQUEST)
+    del request["TrainingJobDefinition"]["ResourceConfig"]
+    configs = [{"InstanceType": "ml.p3.8xlarge", "InstanceCount": 3, "VolumeSizeInGB": 9}]
+    request["TrainingJobDefinition"]["HyperParameterTuningResourceConfig"] = {"InstanceConfigs": configs}
+    found = read(request)
+    assert (found.instance_type, found.hosts) == ("ml.p3.8xlarge", 3)
+    with pytest.raises(ClientError, match="InstanceGroups is given; accepted"):
+        read(changed("TrainingJobDefinition", "ResourceConfig", to={"InstanceGroups": [{}]}))
+
+
+def test_what_the_algorithm_has_not_is_told():
+    needed = [channel(), channel("validation")]
+    check(read(changed(*CHANNEL, to=needed)))
+    with pytest.raises(ClientError, match="channel model is Pipe; accepted: File or FastFile"):
+        check(read(changed(*CHANNEL, to=[*needed, channel("model", InputMode="Pipe")])))
 
 
 CONFIG = "HyperParameterTuningJobConfig"
@@ -173,3 +255,22 @@ def test_automatic_ranges_are_the_documented_ones():
         Words("optimizer", ("sgd", "adam", "rmsprop", "nag")),
         Numbers("mini_batch_size", 8, 512, LINEAR, whole=True),
     )
+
+
+def test_what_the_command_says_of_channels_is_what_aws_takes_and_what_is_read():
+    algorithm = manifest.load("kmeans")
+    sources = [
+        ChannelSource(
+            "train", "s3://b/m", "text/csv", (), "ManifestFile", "Gzip", "RecordIO", shuffle_seed=0
+        ),
+        ChannelSource("test", "s3://b/lines", None, ("a-ref", "b")),
+    ]
+    options = Options(
+        algorithm, "mine", sources, {"k": "2"}, {}, ["mini_batch_size=100:500"], input_mode="Pipe"
+    )
+    request = request_of(options)
+    channels = request["TrainingJobDefinition"]["InputDataConfig"]
+    assert checked("CreateHyperParameterTuningJob", request)
+    assert channels[0]["ShuffleConfig"] == {"Seed": 0}
+    found = [dataclasses.replace(one, distribution=None) for one in read(request).channels]
+    assert found == sources

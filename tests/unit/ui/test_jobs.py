@@ -50,6 +50,19 @@ def test_a_job_that_was_asked_to_stop_is_told_by_its_report(folder, store):
     assert status(store, "a") == "stopped"
 
 
+def test_a_description_that_tells_how_the_job_ended_is_believed(folder, store):
+    folder("a").begin().end(status="Stopped", exit_code=0)
+    folder("b").begin().end(model=False, failure="AlgorithmError: killed", status="Stopped", exit_code=-9)
+    folder("c").begin().end(status="Failed", exit_code=None)
+    folder("d").begin().end(status="Completed", exit_code=0, report=REPORT)
+    folder("e").begin().end(status=["?"])
+    assert [status(store, key) for key in "abcde"] == [
+        *("stopped", "stopped", "failed", "completed", "completed")
+    ]
+    assert "train.log" in store.get("c").failure
+    assert not store.get("b").failure
+
+
 def test_a_young_folder_runs_and_an_old_one_ended_without_a_word(folder, store):
     made = folder("a").begin(k="2")
     job = store.get("a")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from common import manifest
 from common.failures import EXIT_CODE, AlgorithmError, ClientError
@@ -282,12 +283,21 @@ def _add_transform(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--split-type", choices=("None", "Line", "RecordIO"), help="default: by the content type"
     )
-    parser.add_argument("--strategy", choices=("MultiRecord", "SingleRecord"), help="default: MultiRecord")
+    parser.add_argument(
+        "--strategy", choices=("MultiRecord", "SingleRecord"), help="default: the container's, MultiRecord"
+    )
     parser.add_argument(
         "--assemble-with", choices=("None", "Line"), help="default: Line where records are lines"
     )
-    parser.add_argument("--max-payload", type=int, metavar="MB", help="of a request; default: 6")
-    parser.add_argument("--max-concurrent", type=int, metavar="N", help="requests at once; default: 4")
+    parser.add_argument(
+        "--max-payload", type=int, metavar="MB", help="of a request; default: the container's, 6"
+    )
+    parser.add_argument(
+        "--max-concurrent",
+        type=int,
+        metavar="N",
+        help="requests at once; default: the container's, one a core",
+    )
     parser.add_argument("--input-filter", default="$", metavar="JSONPATH", help="what of a record is sent")
     parser.add_argument(
         "--join-source", default="None", choices=("None", "Input"), help="answers beside records"
@@ -404,6 +414,8 @@ def _train(chosen: argparse.Namespace) -> int:
     if code:
         return EXIT_CODE
     print(f"{place}: {', '.join(path.name for path in made)}", file=sys.stderr)
+    for report in sorted(output.glob("ml/*/output/data/report.html")):
+        print(f"{report}: what to see of it", file=sys.stderr)
     return 0
 
 
@@ -588,8 +600,9 @@ def _transform(chosen: argparse.Namespace) -> int:
         environment |= {name: str(value) for name, value in told.items() if value}
         with Endpoint(algorithm, root, environment=environment) as endpoint:
             endpoint.wait()
+            offered = _offered(chosen, endpoint.execution_parameters())
             for path, place, settings in asked:
-                kind = settings.content_type
+                settings, kind = dataclasses.replace(settings, **offered), settings.content_type
                 transform(
                     path,
                     place,
@@ -601,6 +614,19 @@ def _transform(chosen: argparse.Namespace) -> int:
                 name = place.relative_to(target)
                 print(f"{chosen.target.rstrip('/')}/{name}" if remote else place)
     return 0
+
+
+def _offered(chosen: argparse.Namespace, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what isn't asked for, what the container says; else the platform's defaults stand."""
+    offered: dict[str, Any] = {}
+    if chosen.max_concurrent is None and told.get("MaxConcurrentTransforms"):
+        offered["concurrency"] = int(told["MaxConcurrentTransforms"])
+    if chosen.max_payload is None and told.get("MaxPayloadInMB"):
+        offered["limit"] = int(told["MaxPayloadInMB"]) << 20
+    if chosen.strategy is None and told.get("BatchStrategy"):
+        single = str(told["BatchStrategy"]).upper().startswith("SINGLE")
+        offered["strategy"] = "SingleRecord" if single else "MultiRecord"
+    return offered
 
 
 def _settings(chosen: argparse.Namespace, path: Path) -> Settings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from common import manifest
 from common.failures import AlgorithmError, ClientError
@@ -119,6 +121,15 @@ class Endpoint:
         if status >= 300:
             raise ClientError(f"the endpoint answered {status}: {answer.decode(errors='replace').strip()}")
         return answer
+
+    def execution_parameters(self) -> dict[str, Any]:
+        """What the container asks of batch transform, by the platform's names; nothing where it doesn't."""
+        status, answer = self._request("GET", "/execution-parameters", b"", {})
+        try:
+            told = json.loads(answer) if status == 200 else {}
+        except ValueError:
+            told = {}
+        return told if isinstance(told, dict) else {}
 
     def _request(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)

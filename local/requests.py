@@ -141,9 +141,11 @@ def _channel(name: str, uri: str, told: Mapping[str, Any]) -> dict[str, Any]:
     source: dict[str, Any] = {
         "S3DataType": of("data_types") or ("AugmentedManifestFile" if attributes else "S3Prefix"),
         "S3Uri": uri,
-        "S3DataDistributionType": told.get("distribution", "FullyReplicated"),
+        "S3DataDistributionType": of("distributions") or told.get("distribution", "FullyReplicated"),
     }
     found: dict[str, Any] = {"ChannelName": name, "DataSource": {"S3DataSource": source}}
+    if of("input_modes"):
+        found["InputMode"] = of("input_modes")
     if attributes:
         source["AttributeNames"] = list(attributes)
         # An older job.json doesn't tell the wrapper.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from common.failures import ClientError, one_of
+from common.hyperparameters import Parameter
 from common.job import written
 from common.manifest import Manifest
 from local import storage
@@ -141,7 +142,7 @@ def ranges_of(
         ends = rest.split(":")
         kind = declared[name].kind if name in declared else "float"
         if not rest:
-            found.setdefault("AutoParameters", []).append({"Name": name})
+            found.setdefault("AutoParameters", []).append(_automatic(name, declared.get(name)))
         elif len(ends) in (2, 3) and kind in ("int", "float"):
             found.setdefault(_KINDS[kind], []).append(
                 {"Name": name, "MinValue": ends[0], "MaxValue": ends[1], "ScalingType": (*ends, "Auto")[2]}
@@ -154,7 +155,15 @@ def ranges_of(
                 "NAME=WORD,WORD or NAME"
             )
     names = [name for name, parameter in declared.items() if parameter.tuning and name not in static]
-    return found or {"AutoParameters": [{"Name": name} for name in names]}
+    return found or {"AutoParameters": [_automatic(name, declared[name]) for name in names]}
+
+
+def _automatic(name: str, parameter: Parameter | None) -> dict[str, str]:
+    """AWS wants a value beside the name: the default, or where there is none the range's least."""
+    if parameter is None or parameter.tuning is None:
+        return {"Name": name}  # is refused in the words of all that can't be tuned
+    value = parameter.tuning.range[0] if parameter.default is None else parameter.default
+    return {"Name": name, "ValueHint": str(value).lower() if isinstance(value, bool) else str(value)}
 
 
 def grid_of(algorithm: Manifest, ranges: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:

@@ -109,6 +109,26 @@ def job(tmp_path_factory):
     return folder
 
 
+def test_channels_keep_modes_and_distributions_of_their_own(tmp_path):
+    told = {
+        "algorithm": "kmeans",
+        "hyperparameters": {"k": "2", "feature_dim": "2"},
+        "channels": {"train": "s3://b/train", "test": "s3://b/test"},
+        "input_mode": "File",
+        "input_modes": {"train": "Pipe"},
+        "distributions": {"train": "ShardedByS3Key"},
+    }
+    (tmp_path / "job.json").write_text(json.dumps(told))
+    request = requests.training_job(tmp_path, IMAGE, ROLE, "s3://b/jobs", {}, "ml.m5.large", None)
+    channels = {one["ChannelName"]: one for one in request["InputDataConfig"]}
+    assert channels["train"]["InputMode"] == "Pipe"
+    assert "InputMode" not in channels["test"]
+    found = {
+        name: one["DataSource"]["S3DataSource"]["S3DataDistributionType"] for name, one in channels.items()
+    }
+    assert found == {"train": "ShardedByS3Key", "test": "FullyReplicated"}
+
+
 def test_a_local_job_is_run_there_by_a_request(job):
     options = (
         "--image",

@@ -1,5 +1,7 @@
 """Files cut into requests of whole records."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from common.batches import Batch
 from common.failures import ClientError
 from common.formats import encode_batch
+from local import cli
 from local.selecting import selection
 from local.transforming import Settings, split, transform
 
@@ -186,3 +189,19 @@ def test_paths_that_arent_read_are_refused(path):
 def test_what_isnt_there_is_told(path):
     with pytest.raises(ClientError, match=r"there is no|that is no list"):
         selection(path)(RECORD)
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({}, {"concurrency": 3, "limit": 20 << 20, "strategy": "SingleRecord"}),
+        ({"max_concurrent": 1, "max_payload": 2, "strategy": "MultiRecord"}, {}),
+    ],
+    ids=["the container's", "the user's"],
+)
+def test_what_is_not_asked_for_is_what_the_container_says(asked, found):
+    """The platform's order: the request, /execution-parameters, defaults."""
+    chosen = SimpleNamespace(**{"max_concurrent": None, "max_payload": None, "strategy": None, **asked})
+    told = {"MaxConcurrentTransforms": 3, "MaxPayloadInMB": 20, "BatchStrategy": "SINGLE_RECORD"}
+    assert cli._offered(chosen, told) == found
+    assert cli._offered(chosen, {}) == {}

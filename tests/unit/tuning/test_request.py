@@ -9,7 +9,7 @@ from common import manifest
 from common.failures import ClientError
 from local.jobs import ChannelSource
 from local.requests import checked
-from local.tuning.command import Options, request_of
+from local.tuning.command import Options, ranges_of, request_of
 from local.tuning.ranges import LINEAR, LOGARITHMIC, Numbers, Words
 from local.tuning.request import read
 from local.tuning.running import check
@@ -255,6 +255,17 @@ def test_automatic_ranges_are_the_documented_ones():
         Words("optimizer", ("sgd", "adam", "rmsprop", "nag")),
         Numbers("mini_batch_size", 8, 512, LINEAR, whole=True),
     )
+
+
+@pytest.mark.parametrize("name", ["kmeans", "xgboost", "linear-learner"])
+def test_ranges_that_are_left_to_the_documents_have_the_hint_that_aws_wants(name):
+    algorithm = manifest.load(name)
+    (ranges,) = ranges_of(algorithm, [], {}).values()
+    declared = {parameter.name: parameter for parameter in algorithm.declaration().parameters}
+    for one in ranges:
+        assert one["ValueHint"]
+        declared[one["Name"]].read(one["ValueHint"])
+    assert ranges_of(algorithm, [ranges[0]["Name"]], {}) == {"AutoParameters": ranges[:1]}
 
 
 def test_what_the_command_says_of_channels_is_what_aws_takes_and_what_is_read():

@@ -40,8 +40,12 @@ demo: setup ## Train k-means on real data, serve it, ask it, show the result
 	@$(BIN)/python examples/demo.py
 
 .PHONY: test
-test: setup ## Run every test that needs no Docker engine
-	$(BIN)/pytest -n 2
+test: setup ## Run the tests that need no Docker engine, but for the slow ones
+	$(BIN)/pytest -n 2 -m 'not slow'
+
+.PHONY: test-slow
+test-slow: setup ## Run those that take more than some ten seconds each
+	$(BIN)/pytest -n 2 -m slow
 
 .PHONY: lint
 lint: setup ## Check style and types

@@ -121,9 +121,12 @@ def of(name, sections, train, content_type, other=None, channels=(), **hyperpara
                 found.channel(channel, data(), kind)
         return found
 
-    return pytest.param(made, sections, id="-".join([name, *map(str, list(hyperparameters.values())[:1])]))
+    marks = pytest.mark.slow if name in SLOW else ()
+    shown = "-".join([name, *map(str, list(hyperparameters.values())[:1])])
+    return pytest.param(made, sections, id=shown, marks=marks)
 
 
+SLOW = {"object-detection", "semantic-segmentation"}
 JUDGED = {"Confusion", "Scores and threshold"}
 CASES = [
     tabular("kmeans", {"Clusters", "How many clusters"}, k=3, feature_dim=4),

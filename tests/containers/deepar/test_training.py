@@ -373,6 +373,7 @@ def test_a_job_that_can_not_be_done_leaves_a_sentence(training_job):
 # --- hosts, devices, stops ---
 
 
+@pytest.mark.slow
 def test_two_hosts_learn_together(training_job):
     def host(records, distribution="FullyReplicated"):
         job = training_job("forecasting-deepar", **JOB)

@@ -205,6 +205,7 @@ def packed(folder):
     return file.getvalue()
 
 
+@pytest.mark.slow
 def test_going_on_from_an_earlier_model(job, run):
     first = run(with_records(job())).succeeded()
     for files in (
@@ -253,6 +254,7 @@ def test_beginning_with_imagenet_weights(job, run, tmp_path):
         assert np.array_equal(arrays[name], known[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [None, 1], ids=["best", "all"])
 def test_a_killed_job_goes_on_from_its_checkpoint(job, run, every):
     made = with_records(job(epochs=30))
@@ -323,6 +325,7 @@ def test_two_hosts_train_one_model(job, mode):
     assert accuracies(second.log) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["File", "Pipe"])
 def test_two_devices_train_one_model(job, mode):
     made = with_records(job(epochs=2), mode=mode)

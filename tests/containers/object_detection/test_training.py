@@ -119,6 +119,7 @@ def pictures(seeds, folder="sub/"):
     return images, texts
 
 
+@pytest.mark.slow
 def test_images_with_annotations_and_equal_jobs(job):
     found = []
     for _ in range(2):
@@ -131,6 +132,7 @@ def test_images_with_annotations_and_equal_jobs(job):
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 def test_going_on_from_an_earlier_model_with_frozen_layers(job):
     first = with_records(job()).run().succeeded()
     files = {path.name: path.read_bytes() for path in first.model.iterdir()}
@@ -148,6 +150,7 @@ def test_going_on_from_an_earlier_model_with_frozen_layers(job):
     )
 
 
+@pytest.mark.slow
 def test_two_hosts_and_sigterm(job):
     jobs = [with_records(job(epochs=500)) for _ in range(2)]
     names = ["127.0.0.1", "127.0.0.2"]

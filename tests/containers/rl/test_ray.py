@@ -195,6 +195,7 @@ def files(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_preset_is_trained_served_restored_and_evaluated(job, endpoint):
     done = job(HEAD + PRESET, **{"rl.training.config.lr": 0.003}).run().succeeded()
     assert "Applying RL hyperparameter rl.training.config.lr=0.003" in done.log
@@ -236,6 +237,7 @@ def test_a_preset_is_trained_served_restored_and_evaluated(job, endpoint):
         assert np.ptp(np.asarray(film.convert("L"))) > 100  # something is drawn
 
 
+@pytest.mark.slow
 def test_an_environment_of_old_gym_is_learned_by_dqn(job, endpoint):
     done = job(HEAD + OLD_GYM).run().succeeded()
     assert rewards(done.log)[-1] > 0.5
@@ -255,6 +257,7 @@ def test_sac_has_real_actions(job, endpoint):
     assert answer["value"] is None
 
 
+@pytest.mark.slow
 def test_impala_flattens_what_is_no_box(job, endpoint):
     done = job(preset(IMPALA)).run().succeeded()
     served = endpoint("rl", done.root)
@@ -330,6 +333,7 @@ def second(first, folder):
     )
 
 
+@pytest.mark.slow
 def test_hosts_train_together(job, tmp_path):
     first = job(preset(HOSTS))
     first.environment["ALGODOCK_NUM_THREADS"] = "1"
@@ -371,6 +375,7 @@ class Bucket(http.server.BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.slow
 def test_a_primary_and_a_secondary_job_find_each_other_on_s3(job, tmp_path):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Bucket)
     threading.Thread(target=server.serve_forever, daemon=True).start()

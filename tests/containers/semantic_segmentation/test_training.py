@@ -52,6 +52,7 @@ def scores(log, name="mIOU"):
     return [float(value) for value in re.findall(rf"validation {name} <score>=(\S+)", log)]
 
 
+@pytest.mark.slow
 def test_shapes_are_learned(job):
     """Discs and squares on photographs; their colours tell them apart, so a minute is enough."""
     made = job(epochs=10, num_training_samples=32, mini_batch_size=4, learning_rate=0.02)
@@ -139,6 +140,7 @@ def test_label_maps(job):
     assert models[0] == models[1] == models[2]
 
 
+@pytest.mark.slow
 def test_going_on_from_an_earlier_model(job):
     first = with_files(job()).run().succeeded()
     model = {path.name: path.read_bytes() for path in first.model.iterdir()}

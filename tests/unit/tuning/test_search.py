@@ -77,6 +77,7 @@ def best_of(strategy, trials=40):
     return min(found)
 
 
+@pytest.mark.slow
 def test_bayesian_search_finds_lower_than_random_search():
     ranges = (RATE, KIND)
     bayesian = np.mean([best_of(search.Bayesian(ranges, seed, maximize=False)) for seed in range(5)])

@@ -102,8 +102,9 @@ def _recorded(root: Path, lines: Tape | None) -> int:
     stop.listen()
     try:
         # Of an earlier run in the same folder, which people repeat until it works.
-        with suppress(OSError):
-            (root / "output" / "failure").unlink()
+        for left in ("failure", "data/report.html"):
+            with suppress(OSError):
+                (root / "output" / left).unlink()
         _train(root, stop, lines)
     except ClientError as error:
         return _fail(root, error)
@@ -140,9 +141,10 @@ def _train(root: Path, stop: Stop, lines: Tape | None) -> None:
         # A host that is done early must not look lost to those that still work.
         run.cluster.any(False)
     except BaseException as error:
-        _record(root, error)
         run.cluster.close(error)
-        _report(run, lines, started, error)
+        if isinstance(error, Exception):
+            _record(root, error)  # now: drawing takes a second
+            _report(run, lines, started, error)
         raise
     run.cluster.close()
     if "test" not in run.channels and any(channel.name == "test" for channel in run.manifest.channels):
@@ -155,6 +157,7 @@ def _train(root: Path, stop: Stop, lines: Tape | None) -> None:
 def _report(run: Run, lines: Tape | None, started: float, error: BaseException | None = None) -> None:
     if lines is None:
         return
+    ignore()  # what the job was for is done
     try:
         from common.report import writing  # Matplotlib takes a second to import
     except ImportError as missing:

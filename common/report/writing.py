@@ -22,6 +22,7 @@ from common.training import REPORT, Run
 NAME = "report.html"
 SECONDS = "ALGODOCK_REPORT_SECONDS"  # for what is an algorithm's own; what isn't there by then is left out
 _SECONDS = 6.0
+_LARGEST = 1 << 29  # bytes of a model that is opened a second time, beside what training still holds
 _CHARTS = 12
 _PACKAGES = ("numpy", "numba", "torch", "xgboost", "xgboost-cpu", "faiss-cpu", "ray")
 
@@ -46,6 +47,9 @@ def write(run: Run, lines: Sequence[str], seconds: float, failure: str | None = 
 
 def _own(run: Run) -> tuple[list[Section], str | None]:
     """The algorithm's own sections, made aside until their time is over; and why some are missing."""
+    size = _measured(run.job.model)[1]
+    if size > _LARGEST:
+        return [], f"the model has {amount(size)}, too much to be opened a second time"
     sections: list[Section] = []
     trouble: list[str] = []
 
@@ -192,10 +196,12 @@ def _channels(run: Run) -> Iterator[tuple[object, ...]]:
     for channel in run.channels.values():
         files, size = (None, None) if channel.piped else _measured(channel.folder)
         config = channel.config
-        yield channel.name, str(channel.media_type), config.input_mode, config.distribution, files, size
+        how = (channel.name, str(channel.media_type), config.input_mode, config.distribution)
+        yield *how, files, None if size is None else amount(size)
 
 
-def _measured(folder: Path) -> tuple[int, str]:
+def _measured(folder: Path) -> tuple[int, int]:
+    """How many files a folder has, and their bytes."""
     sizes = []
     for place, _, names in os.walk(folder, followlinks=True):
         for name in names:
@@ -203,7 +209,7 @@ def _measured(folder: Path) -> tuple[int, str]:
                 sizes.append(os.stat(os.path.join(place, name)).st_size)
         if len(sizes) > 100_000:
             break
-    return len(sizes), amount(sum(sizes))
+    return len(sizes), sum(sizes)
 
 
 def _host(run: Run, seconds: float) -> dict[str, object]:

@@ -439,6 +439,14 @@ def test_a_failed_job_says_why(job):
     assert "Clusters" not in page.titles
 
 
+def test_a_failed_job_leaves_no_report_of_an_earlier_one(job):
+    made = job("kmeans", k=3, feature_dim=4).channel("train", csv(table()), CSV)
+    made.run().succeeded()
+    made.hyperparameters["k"] = "many"
+    assert made.run().code == 1
+    assert not (made.root / "output" / "data" / "report.html").exists()
+
+
 def test_a_stopped_job_has_a_report(job):
     made = job("kmeans", k=3, feature_dim=4, epochs=100_000).channel("train", csv(table()), CSV)
     process = made.start()

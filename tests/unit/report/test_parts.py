@@ -17,7 +17,7 @@ from common.batches import CSR, Batch, to_csr
 from common.channels.channel import Channel
 from common.job import ChannelConfig
 from common.manifest import ChannelSpec
-from common.report import charts, page, samples, tape
+from common.report import charts, page, samples, tape, writing
 from common.report.drawing import COLOURS
 from common.report.planes import plane
 from common.report.supervised import Curve, binary, classes, regression
@@ -209,6 +209,14 @@ def test_the_tape_hands_on_what_it_keeps(monkeypatch):
     assert sys.stdout is stream
     assert stream.getvalue() == "one 2\nthree\n"
     assert kept.lines == ["one 2", "three"]
+
+
+def test_a_large_model_is_not_opened_a_second_time(tmp_path, monkeypatch):
+    """Training still holds it: memory might not do for two."""
+    (tmp_path / "model").write_bytes(b"12345678901")
+    monkeypatch.setattr(writing, "_LARGEST", 10)
+    run = SimpleNamespace(job=SimpleNamespace(model=tmp_path))
+    assert writing._own(run) == ([], "the model has 11 bytes, too much to be opened a second time")
 
 
 def test_no_tape_without_a_report(monkeypatch):

@@ -224,6 +224,7 @@ def test_going_on_from_an_earlier_model(job, run):
     )
 
 
+@pytest.mark.slow
 def test_beginning_with_imagenet_weights(job, run, tmp_path):
     """All but the last layer are those of the file."""
     import hashlib
@@ -314,6 +315,7 @@ def test_sigterm_while_a_pipe_gives_nothing(job, tmp_path):
     assert not list((made.root / "model").glob("*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["File", "Pipe"])
 def test_two_hosts_train_one_model(job, mode):
     jobs = [with_records(job(epochs=1), mode=mode) for _ in range(2)]

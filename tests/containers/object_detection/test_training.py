@@ -92,6 +92,7 @@ def test_the_log_and_the_artifact(job):
     assert artifact.read(done.model).threshold == 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["records", "manifest"])
 def test_pipes(job, form):
     made = job()

@@ -247,6 +247,7 @@ def test_an_environment_of_old_gym_is_learned_by_dqn(job, endpoint):
     assert answer["probabilities"] == [0, 1]
 
 
+@pytest.mark.slow
 def test_sac_has_real_actions(job, endpoint):
     done = job(preset(SAC)).run().succeeded()
     assert rewards(done.log)
@@ -266,6 +267,7 @@ def test_impala_flattens_what_is_no_box(job, endpoint):
     assert served.invoke(b'{"instances": [16]}', "application/json").status == 400
 
 
+@pytest.mark.slow
 def test_agents_of_pettingzoo_have_policies_of_their_own(job, endpoint):
     done = job(HEAD + TOGETHER).run().succeeded()
     served = endpoint("rl", done.root)
@@ -277,6 +279,7 @@ def test_agents_of_pettingzoo_have_policies_of_their_own(job, endpoint):
     assert b"no policy is named; accepted: policy with one of left, right" in refused.body
 
 
+@pytest.mark.slow
 def test_agents_may_share_a_policy(job, endpoint):
     shared = TOGETHER.replace('{"left", "right"}', '{"both"}').replace(
         "agent, *_, **__: agent", '*_, **__: "both"'

@@ -93,6 +93,7 @@ def test_the_log_and_the_artifact(job):
     assert settings["use_pretrained_model"] == "False"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("algorithm", "optimizer", "schedule"),
     [("psp", "adam", "cosine"), ("deeplab", "rmsprop", "poly"), ("fcn", "nag", "step")],
@@ -112,6 +113,7 @@ def test_every_network_learns(job, algorithm, optimizer, schedule):
     assert losses[1] < losses[0]
 
 
+@pytest.mark.slow
 def test_whole_images_and_equal_jobs(job):
     found = [with_files(job(validation_mini_batch_size=1)).run().succeeded() for _ in range(2)]
     assert (found[0].model / "model_algo-1").read_bytes() == (found[1].model / "model_algo-1").read_bytes()

@@ -40,8 +40,8 @@ def main() -> None:
             root = Path(folder)
             lay_out(root, algorithm, CSV)
             seconds(root, algorithm, "1")  # caches
-            pairs = [[seconds(root, algorithm, report) for report in "10"] for _ in range(chosen.repeats)]
             size = (root / "output" / "data" / "report.html").stat().st_size
+            pairs = [[seconds(root, algorithm, report) for report in "10"] for _ in range(chosen.repeats)]
         with_one, without = (statistics.median(column) for column in zip(*pairs, strict=True))
         print(
             f"{algorithm}: {with_one:.2f} s with a report of {size / 1000:.0f} kB, {without:.2f} s without: "

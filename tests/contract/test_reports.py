@@ -4,7 +4,6 @@ import gzip
 import json
 import re
 import signal
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -450,7 +449,7 @@ def test_a_failed_job_leaves_no_report_of_an_earlier_one(job):
 def test_a_stopped_job_has_a_report(job):
     made = job("kmeans", k=3, feature_dim=4, epochs=100_000).channel("train", csv(table()), CSV)
     process = made.start()
-    time.sleep(2.5)
+    next(line for line in process.stdout if "#progress_metric" in line)
     process.send_signal(signal.SIGTERM)
     log, _ = process.communicate(timeout=60)
     assert process.returncode == 0, log

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import queue
-import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from common.report.history import PREFIX, PROGRESS, QUALITY, ROUND, THROUGHPUT
 from local.runtimes import Running
-
-_PREFIX = re.compile(r"^\[[^\]]* (?P<level>[A-Z]+) \d+\] (?P<text>.*)")
-_PROGRESS = re.compile(r"#progress_metric: host=\S+, completed (\S+) %")
-_THROUGHPUT = re.compile(r"#throughput_metric: host=\S+, train throughput=(\S+) records/second")
-_QUALITY = re.compile(r"#quality_metric: host=\S+?,(?: epoch=(\d+),)?(?: batch=\S+)? (\S+ \S+) <\S+>=(\S+)")
-_ROUND = re.compile(r"^\[(\d+)\]\t(.*)")
 
 
 class Terminal:
@@ -27,22 +21,23 @@ class Terminal:
 
     def show(self, line: str) -> None:
         """Takes one log line."""
-        match = _PREFIX.match(line)
+        match = PREFIX.match(line)
         text = match["text"] if match else line.rstrip("\n")
         if match and match["level"] in ("WARNING", "ERROR"):
             self._print(text)
-        elif found := _QUALITY.match(text):
-            epoch, name, value = found.groups()
+        elif found := QUALITY.match(text):
+            epoch, name, value = found["epoch"], f"{found['channel']} {found['measure']}", found["value"]
             if epoch is None:
                 self._print(f"{name}: {_short(value)}")
             else:
                 self._update(epoch=epoch, **{name: _short(value)})
-        elif found := _PROGRESS.match(text):
-            self._update(done=f"{float(found[1]):.0f} %")
-        elif found := _THROUGHPUT.match(text):
-            self._update(speed=f"{float(found[1]):,.0f} rows/s")
-        elif found := _ROUND.match(text):
-            self._update(round=found[1], **dict(part.rsplit(":", 1) for part in found[2].split("\t")))
+        elif found := PROGRESS.match(text):
+            self._update(done=f"{float(found['value']):.0f} %")
+        elif found := THROUGHPUT.match(text):
+            self._update(speed=f"{float(found['value']):,.0f} rows/s")
+        elif found := ROUND.match(text):
+            scores = dict(part.rsplit(":", 1) for part in found["scores"].split())
+            self._update(round=found["round"], **scores)
 
     def close(self) -> None:
         """Leaves the cursor on a line of its own."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import re
+import warnings
 from collections.abc import Callable
 
 import matplotlib
@@ -73,7 +74,10 @@ def draw(label: str, paint: Callable[[Axes], None], width: float = WIDTH, height
     # Names of clipping paths are hashes with this salt, and a page has many pictures.
     matplotlib.rcParams["svg.hashsalt"] = f"{label} {next(_numbers)}"
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    with warnings.catch_warnings():
+        # Letters that Matplotlib's own font hasn't are drawn by the page's.
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return _for_a_page(buffer.getvalue(), label)
 
 

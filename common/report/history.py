@@ -13,16 +13,16 @@ from common.manifest import MetricSpec
 
 # "[11/30/2026 10:00:00 INFO 1234] " before AWS's lines.
 PREFIX = re.compile(r"^\[[^\]]* (?P<level>[A-Z]+) \d+\] (?P<text>.*)")
-_QUALITY = re.compile(
+QUALITY = re.compile(
     r"#quality_metric: host=(?P<host>[^,\s]+),(?: epoch=(?P<epoch>\d+),)?(?: batch=(?P<batch>\d+))? "
     r"(?P<channel>\S+) (?P<measure>.+) <(?:loss|score)>=(?P<value>\S+)"
 )
-_ROUND = re.compile(r"^\[(?P<round>\d+)\](?P<scores>(?:\s\S+:\S+)+)$")
+ROUND = re.compile(r"^\[(?P<round>\d+)\](?P<scores>(?:\s\S+:\S+)+)$")
 _EPOCH = re.compile(r"[Ee]poch[\[= ]+(\d+)")
-_THROUGHPUT = re.compile(
+THROUGHPUT = re.compile(
     r"#throughput_metric: host=(?P<host>[^,\s]+),.*? throughput=(?P<value>\S+) records/second"
 )
-_PROGRESS = re.compile(r"#progress_metric: host=\S+ completed (?P<value>\S+) %")
+PROGRESS = re.compile(r"#progress_metric: host=\S+ completed (?P<value>\S+) %")
 
 
 @dataclass
@@ -88,13 +88,13 @@ class _Reader:
         text = match["text"] if match else line
         if match and match["level"] in ("WARNING", "ERROR"):
             self._history.warnings.append(text)
-        elif found := _QUALITY.search(text):
+        elif found := QUALITY.search(text):
             self._quality(found)
-        elif found := _THROUGHPUT.search(text):
+        elif found := THROUGHPUT.search(text):
             self._history.throughput.append(float(found["value"]))
-        elif found := _PROGRESS.search(text):
+        elif found := PROGRESS.search(text):
             self._history.progress = float(found["value"])
-        elif found := _ROUND.match(text):
+        elif found := ROUND.match(text):
             for score in found["scores"].split():
                 name, value = score.rsplit(":", 1)
                 channel, _, measure = name.partition("-")

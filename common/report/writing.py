@@ -14,8 +14,8 @@ from typing import Any
 
 from common import job
 from common.metrics import log
-from common.report import charts, history, page
-from common.report.history import Curve, History
+from common.report import charts, curves, history, page
+from common.report.history import History
 from common.report.page import Section
 from common.training import REPORT, Run
 
@@ -23,7 +23,6 @@ NAME = "report.html"
 SECONDS = "ALGODOCK_REPORT_SECONDS"  # for what is an algorithm's own; what isn't there by then is left out
 _SECONDS = 6.0
 _LARGEST = 1 << 29  # bytes of a model that is opened a second time, beside what training still holds
-_CHARTS = 12
 _PACKAGES = ("numpy", "numba", "torch", "xgboost", "xgboost-cpu", "faiss-cpu", "ray")
 
 
@@ -113,36 +112,11 @@ def _head(run: Run, found: History, seconds: float, failure: str | None, missing
 
 
 def _metrics(run: Run, found: History) -> Iterator[Section]:
-    objectives = {metric.name for metric in run.manifest.metrics if metric.tuning_objective}
-    by_measure: dict[tuple[str, str], list[Curve]] = {}
-    for curve in found.curves:
-        by_measure.setdefault((curve.measure, curve.unit), []).append(curve)
-    ranked = sorted(
-        by_measure.items(),
-        key=lambda item: not any(f"{c.channel}:{c.measure}" in objectives for c in item[1]),
-    )
-    drawn = [
-        (
-            charts.lines(
-                f"{measure} by {unit}",
-                {curve.channel or measure: (curve.xs, curve.ys) for curve in curves},
-                unit,
-                measure,
-                whole=True,
-            ),
-            f"{measure} by {unit}"
-            + ("" if len(curves) > 1 else f", {curves[0].channel}" * bool(curves[0].channel)),
-        )
-        for (measure, unit), curves in ranked[:_CHARTS]
-    ]
+    drawn = curves.drawn(found, run.manifest.metrics)
     if drawn:
         yield Section("Learning curves", [page.figures(*drawn)])
-    if found.finals:
-        meanings = {metric.name: metric.meaning for metric in run.manifest.metrics}
-        named = {
-            f"{channel}:{measure}".lstrip(":"): value for (channel, measure), value in found.finals.items()
-        }
-        rows = [(name, value, meanings.get(name, "")) for name, value in named.items()]
+    rows = curves.finals(found, run.manifest.metrics)
+    if rows:
         yield Section("Metrics", [page.table(["metric", "last value", "meaning"], rows)])
 
 

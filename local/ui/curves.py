@@ -5,20 +5,18 @@ from __future__ import annotations
 import functools
 import threading
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 from markupsafe import Markup
 
 from common.manifest import MetricSpec
-from common.report import charts, history, page
-from common.report.history import Curve, History
+from common.report import curves, history, page
+from common.report.history import History
 from local.ui.folders import LOG
 from local.ui.jobs import RUNNING, Job, algorithm_of
 
 TAIL = 500  # lines
-_CHARTS = 12
 _LONGEST = 16 << 20  # bytes of a log that are read for its metrics: the last ones
 _TAIL_BYTES = 512 << 10
 _OBJECTIVE = "_tuning_objective_metric"
@@ -34,8 +32,7 @@ _looks: dict[Path, tuple[Stamp, float]] = {}  # the last one's, and until when i
 
 def drawn(paint: Callable[[], str]) -> Markup:
     """A chart of ours as HTML, one at a time."""
-    with _drawing, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of letters whose width matplotlib's font doesn't know
+    with _drawing:
         return Markup(paint())
 
 
@@ -67,9 +64,7 @@ def objective(job: Job) -> tuple[str, float] | None:
 
 def finals(job: Job) -> list[tuple[str, float, str]]:
     """Each metric's name, last value and meaning."""
-    meanings = {metric.name: metric.meaning for metric in _metrics(job.algorithm)}
-    rows = [(_name(channel, measure), value) for (channel, measure), value in told(job).finals.items()]
-    return [(name, value, meanings.get(name, "")) for name, value in rows]
+    return curves.finals(told(job), _metrics(job.algorithm))
 
 
 def _metrics(algorithm: str) -> tuple[MetricSpec, ...]:
@@ -79,10 +74,6 @@ def _metrics(algorithm: str) -> tuple[MetricSpec, ...]:
 
 def _objectives(algorithm: str) -> list[str]:
     return [metric.name for metric in _metrics(algorithm) if metric.tuning_objective]
-
-
-def _name(channel: str, measure: str) -> str:
-    return f"{channel}:{measure}" if channel else measure
 
 
 def _stamp(job: Job, log: Path) -> Stamp:
@@ -122,23 +113,11 @@ def _read(log: Path, stamp: Stamp, algorithm: str) -> History:
 @functools.lru_cache(64)
 def _figures(log: Path, stamp: Stamp, algorithm: str) -> Markup:
     began = time.monotonic()
-    objectives = set(_objectives(algorithm))
-    groups: dict[tuple[str, str], list[Curve]] = {}
-    for curve in _read(log, stamp, algorithm).curves:
-        groups.setdefault((curve.measure, curve.unit), []).append(curve)
-
-    def last(group: tuple[tuple[str, str], list[Curve]]) -> bool:
-        return not any(_name(curve.channel, curve.measure) in objectives for curve in group[1])
-
-    shown = sorted(groups.items(), key=last)[:_CHARTS]
-    drawings = Markup(page.figures(*(_figure(*group, curves) for group, curves in shown)) if shown else "")
+    shown = drawn(lambda: _shown(_read(log, stamp, algorithm), algorithm))
     _looked(log, stamp, began)
-    return drawings
+    return shown
 
 
-def _figure(measure: str, unit: str, curves: list[Curve]) -> tuple[str, str]:
-    title = f"{measure} by {unit}"
-    series = {curve.channel or measure: (curve.xs, curve.ys) for curve in curves}
-    only = curves[0].channel if len(curves) == 1 else ""
-    svg = drawn(lambda: charts.lines(title, series, unit, measure, whole=True))
-    return svg, f"{title}, {only}" if only else title
+def _shown(found: History, algorithm: str) -> str:
+    charts = curves.drawn(found, _metrics(algorithm))
+    return page.figures(*charts) if charts else ""

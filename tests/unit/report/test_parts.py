@@ -37,7 +37,7 @@ DRAWN = {
     "histogram": lambda: charts.histogram("a", {"b": [1, np.nan, 2], "c": [np.inf, 1]}, "x", 1.5),
     "empty": lambda: charts.histogram("a", {"b": []}, "x"),
     "scatter": lambda: charts.scatter("a", RANDOM.normal(size=(3000, 2)), RANDOM.integers(0, 3, 3000)),
-    "texts": lambda: charts.scatter("a", RANDOM.normal(size=(3, 2)), texts=["x", "<y>", "$z"]),
+    "texts": lambda: charts.scatter("a", RANDOM.normal(size=(3, 2)), texts=["漢字", "<y>", "$z"]),
     "cloud": lambda: charts.cloud(
         "a", np.array([[1, 2], [1, 3], [10, 1], [100, 2]]), "x", "y", logarithmic=True
     ),

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,7 +74,9 @@ class _Reader:
 
     def read(self, lines: Iterable[str]) -> History:
         for line in lines:
-            self._line(line)
+            # A user's own program may print what only looks like a metric.
+            with suppress(ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+                self._line(line)
         history = self._history
         curves = [curve for curve in self._curves.values() if len(set(curve.xs)) > 1]
         epochs = {(curve.channel, curve.measure) for curve in curves if curve.unit == "epoch"}
@@ -115,10 +118,7 @@ class _Reader:
                 self._add(channel, measure, found[1], "epoch" if epoch else "observation", x)
 
     def _add(self, channel: str, measure: str, written: str, unit: str, x: int | None) -> None:
-        try:
-            value = float(written.strip("(),;"))  # a mean of several classes comes in brackets
-        except ValueError:
-            return
+        value = float(written.strip("(),;"))  # a mean of several classes comes in brackets
         if unit != "batch":
             self._history.finals[channel, measure] = value
         if not unit or not math.isfinite(value):
@@ -130,11 +130,8 @@ class _Reader:
             self._history.epochs = max(self._history.epochs, x + 1)
 
     def _metrics(self, line: str) -> None:
-        try:
-            found: dict[str, Any] = json.loads(line.removeprefix("#metrics "))
-            metrics, dimensions = found["Metrics"], found["Dimensions"]
-        except (ValueError, KeyError, TypeError):
-            return
+        found: dict[str, Any] = json.loads(line.removeprefix("#metrics "))
+        metrics, dimensions = found["Metrics"], found["Dimensions"]
         for name, summary in metrics.items():
             if name.endswith("time"):
                 self._history.timers[name] = self._history.timers.get(name, 0.0) + summary["sum"] / 1000

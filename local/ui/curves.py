@@ -104,8 +104,6 @@ def _read(log: Path, stamp: Stamp, algorithm: str) -> History:
     began = time.monotonic()
     try:
         return history.read(_end(log, _LONGEST).splitlines(), _metrics(algorithm))
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-        return History()  # lines that only look like those of a job
     finally:
         _looked(log, stamp, began)
 

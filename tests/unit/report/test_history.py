@@ -79,6 +79,8 @@ NOTHING = {
     "no number": "#quality_metric: host=a, train x <loss>=none",
     "nothing": "",
     "bracket": "[3]",
+    "number": '#metrics {"Metrics": {"update.time": 1}, "Dimensions": {}}',
+    "throughput": "#throughput_metric: host=a, train throughput=fast records/second",
     "zero": "\x00",
 }
 

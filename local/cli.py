@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import signal
 import sys
 import tempfile
@@ -47,8 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ClientError, AlgorithmError) as error:
         sys.exit(f"algodock: {error}")
     except BrokenPipeError:
-        # Whoever read the output has enough. What is still unwritten goes nowhere, without a word.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        from local.watching import silence
+
+        silence(sys.stdout)  # whoever read the output has enough
         sys.exit(EXIT_CODE)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""

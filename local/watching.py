@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from common.report.history import PREFIX, PROGRESS, QUALITY, ROUND, THROUGHPUT
 from local.runtimes import Running
+
+# Of a host: its end, or what kept it from being followed; of the person who runs the job: the wish to stop.
+Event = Literal["end", "interrupt"] | Exception
+
+
+def tell(screen: IO[str], text: str) -> None:
+    """Writes at once. After its reader has left (``| head``) nothing more comes out, and nothing breaks."""
+    try:
+        screen.write(text)
+        screen.flush()
+    except BrokenPipeError:
+        silence(screen)
+
+
+def silence(stream: IO[str]) -> None:
+    """What is written to the stream from now on, or was and isn't out yet, goes nowhere."""
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 class Terminal:
@@ -42,18 +64,15 @@ class Terminal:
     def close(self) -> None:
         """Leaves the cursor on a line of its own."""
         if self._state:
-            self._screen.write("\n")
-            self._screen.flush()
+            tell(self._screen, "\n")
 
     def _update(self, **state: str) -> None:
         self._state.update(state)
         shown = "  ".join(f"{name} {value}" for name, value in self._state.items())
-        self._screen.write(f"\r\x1b[K{shown[:150]}")
-        self._screen.flush()
+        tell(self._screen, f"\r\x1b[K{shown[:150]}")
 
     def _print(self, text: str) -> None:
-        self._screen.write(f"\r\x1b[K{text}\n")
-        self._screen.flush()
+        tell(self._screen, f"\r\x1b[K{text}\n")
 
 
 def _short(value: str) -> str:
@@ -67,33 +86,38 @@ def watch(running: Sequence[Running], log: Path, screen: IO[str]) -> int:
     """Follows all hosts to their end, keeping every line in ``log``; returns the first bad exit code, or 0.
 
     When one host fails the others are asked to stop. An interrupt asks all to stop, a second one ends them.
+    Raises OSError, with the hosts ended, where the log can't be kept.
     """
     terminal = Terminal(screen) if screen.isatty() else None
+    show = terminal.show if terminal else partial(tell, screen)
     lock = threading.Lock()
     codes: dict[int, int] = {}
-    ended: queue.SimpleQueue[int] = queue.SimpleQueue()
-    with log.open("w", buffering=1) as kept:  # whoever looks meanwhile sees whole lines
+    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    # Interrupts are events from before the first thread on, so that none breaks off what goes on in between.
+    with _interrupts(lambda: events.put("interrupt")), log.open("w", buffering=1) as kept:
 
         def follow(index: int) -> None:
             for line in running[index].lines():
                 with lock:
                     kept.write(line)
-                    if terminal:
-                        terminal.show(line)
-                    else:
-                        screen.write(line)
-                        screen.flush()
+                    show(line)
             codes[index] = running[index].wait()
-            ended.put(index)
             if codes[index]:
                 for other, host in enumerate(running):
                     if other not in codes:
                         host.stop()
 
-        threads = [threading.Thread(target=follow, args=(index,)) for index in range(len(running))]
+        def follow_and_tell(index: int) -> None:
+            try:
+                follow(index)
+                events.put("end")
+            except Exception as error:
+                events.put(error)
+
+        threads = [threading.Thread(target=follow_and_tell, args=(index,)) for index in range(len(running))]
         for thread in threads:
             thread.start()
-        _wait(ended, running, screen)
+        _wait(events, running, screen)
         for thread in threads:
             thread.join()
     if terminal:
@@ -101,18 +125,43 @@ def watch(running: Sequence[Running], log: Path, screen: IO[str]) -> int:
     return next((code for code in codes.values() if code), 0)
 
 
-def _wait(ended: queue.SimpleQueue[int], running: Sequence[Running], screen: IO[str]) -> None:
-    # Not Thread.join: before Python 3.13 an interrupted join takes a living thread for a dead one.
+def _wait(events: queue.SimpleQueue[Event], running: Sequence[Running], screen: IO[str]) -> None:
     left, interrupts = len(running), 0
+    failure: Exception | None = None
     while left:
-        try:
-            ended.get()
-            left -= 1
-        except KeyboardInterrupt:
+        event = events.get()
+        if event == "interrupt":
             interrupts += 1
-            screen.write("\nstopping; the model trained so far is kept (again to end at once)\n")
+            tell(screen, "\nstopping; the model trained so far is kept (again to end at once)\n")
             for host in running:
                 if interrupts == 1:
                     host.stop()
                 else:
                     host.kill()
+            continue
+        left -= 1
+        if isinstance(event, Exception):
+            # Nobody reads what that host writes: it would wait for good.
+            failure = failure or event
+            for host in running:
+                host.kill()
+    if failure:
+        raise failure
+
+
+@contextmanager
+def _interrupts(heard: Callable[[], None]) -> Iterator[None]:
+    """Tells of interrupts instead of raising them, where this thread is the one that they are raised in."""
+    mine = threading.current_thread() is threading.main_thread()
+    raising = [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if mine and signal.getsignal(number) is signal.default_int_handler
+    ]
+    for number in raising:
+        signal.signal(number, lambda *_: heard())
+    try:
+        yield
+    finally:
+        for number in raising:
+            signal.signal(number, signal.default_int_handler)

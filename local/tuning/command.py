@@ -24,6 +24,7 @@ from local.tuning.ranges import Words
 from local.tuning.request import documented, read
 from local.tuning.running import Tuner, check
 from local.tuning.trials import FAILED, RUNNING, STOPPED, Trial
+from local.watching import tell
 
 DESCRIPTION, PAGE = "tuning.json", "tuning.html"
 _KINDS = {
@@ -242,7 +243,7 @@ def run(
     if earlier:
         tuner = Tuner(tuning, request, folder, runtime, parents=parents, trials=earlier[1], ran=earlier[2])
         done = sum(trial.status != RUNNING for trial in earlier[1])
-        screen.write(f"going on after {done} of {tuning.limits.trials} trials\n")
+        tell(screen, f"going on after {done} of {tuning.limits.trials} trials\n")
     tuner.tell = lambda trial: _told(tuner, trial, screen)
     status = tuner.run()
     _describe(tuner, status)
@@ -264,8 +265,7 @@ def _told(tuner: Tuner, trial: Trial, screen: IO[str]) -> None:
             line += f"  {trial.reason}"
         if tuner.tuning.objective.best(tuner.trials) is trial:
             line += "  best"
-    screen.write(line + "\n")
-    screen.flush()
+    tell(screen, line + "\n")
 
 
 def _short(value: str) -> str:
@@ -308,12 +308,12 @@ def _summary(tuner: Tuner, status: str, screen: IO[str]) -> int:
     if status == FAILED:
         raise ClientError(f"all trials failed; the first: {tuner.trials[0].reason}")
     if best is None:
-        screen.write(f"no trial has printed {tuner.tuning.objective.metric}\n")
+        tell(screen, f"no trial has printed {tuner.tuning.objective.metric}\n")
     else:
         values = " ".join(f"-p {name}={value}" for name, value in best.values.items())
-        screen.write(f"best: {tuner.tuning.objective.metric} {best.objective:.6g} with {values}\n")
-        screen.write(f"{tuner.folder / best.name}: its model and log\n")
-    screen.write(f"{tuner.folder}: {DESCRIPTION}, {PAGE}\n")
+        tell(screen, f"best: {tuner.tuning.objective.metric} {best.objective:.6g} with {values}\n")
+        tell(screen, f"{tuner.folder / best.name}: its model and log\n")
+    tell(screen, f"{tuner.folder}: {DESCRIPTION}, {PAGE}\n")
     return 130 if status == STOPPED else 0
 
 

@@ -267,6 +267,14 @@ def test_output_that_nobody_reads_is_no_error(tmp_path):
     assert (done.stdout, done.stderr) == ("{", "")
 
 
+def test_a_job_whose_log_nobody_reads_goes_on(tmp_path):
+    command = f"{ALGODOCK} train kmeans --train {DIGITS} -p k=3 --output {tmp_path}/job | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=120)
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == f"{tmp_path}/job: job.json, model.tar.gz, train.log\n"
+    assert len((tmp_path / "job" / "train.log").read_text().splitlines()) > 5
+
+
 def test_a_rows_mistake_is_the_endpoints_sentence(job):
     done = algodock("predict", job, "-", text="1,2,3\n", code=1)
     assert "the endpoint answered 400" in done.stderr

@@ -1,8 +1,14 @@
-"""Log lines as a person at a terminal sees them."""
+"""What a person sees of a job, and what becomes of the job when nobody looks any more."""
 
 import io
+import os
+import signal
+import threading
+from pathlib import Path
 
-from local.watching import Terminal
+import pytest
+
+from local.watching import Terminal, watch
 
 STAMP = "[11/30/2026 10:00:00 INFO 140000] "
 
@@ -28,3 +34,71 @@ def test_one_line_moves_and_what_is_worth_reading_stays():
         "train-auc 0.75  validation-auc 0.5"
     )
     assert kept == ["\n\ntest rmse: 0.5\n\n"]
+
+
+class Host:
+    """Writes lines, is asked to stop while it does or isn't, and ends."""
+
+    def __init__(self, *lines, code=0, meanwhile=lambda: None):
+        self._lines, self._code, self._meanwhile = lines, code, meanwhile
+        self.asked: list[str] = []
+
+    def lines(self):
+        for line in self._lines:
+            self._meanwhile()
+            yield line
+
+    def stop(self):
+        self.asked.append("stop")
+
+    def kill(self):
+        self.asked.append("kill")
+
+    def wait(self):
+        return self._code
+
+
+def test_the_job_goes_on_when_whoever_read_its_lines_has_enough(tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    host = Host("a\n", "b\n")
+    with os.fdopen(writing, "w") as screen:
+        assert watch([host], tmp_path / "log", screen) == 0
+        assert os.stat(screen.fileno()).st_rdev == os.stat(os.devnull).st_rdev
+    assert (tmp_path / "log").read_text() == "a\nb\n"
+    assert not host.asked
+
+
+def test_a_log_that_cannot_be_kept_ends_the_hosts(tmp_path):
+    if not Path("/dev/full").exists():
+        pytest.skip("no device that is always full")
+    hosts = [Host("a\n"), Host()]
+    with pytest.raises(OSError, match="No space left"):
+        watch(hosts, Path("/dev/full"), io.StringIO())
+    assert ["kill" in host.asked for host in hosts] == [True, True]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_asks_to_stop_and_a_second_one_ends(tmp_path, monkeypatch, number):
+    main = threading.main_thread().ident
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        heard = threading.Semaphore(0)
+        host = Host(*"ab", meanwhile=lambda: (signal.pthread_kill(main, number), heard.acquire(timeout=20)))
+        for asked in ("stop", "kill"):
+            monkeypatch.setattr(host, asked, lambda asked=asked: (host.asked.append(asked), heard.release()))
+        screen = io.StringIO()
+        watch([host], tmp_path / "log", screen)
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, before)
+    assert host.asked == ["stop", "kill"]
+    assert screen.getvalue().count("stopping") == 2
+
+
+def test_when_one_host_fails_the_others_are_asked_to_stop(tmp_path):
+    going = threading.Event()
+    other = Host("b\n", meanwhile=lambda: going.wait(20))
+    other.stop = lambda: (other.asked.append("stop"), going.set())
+    assert watch([Host(code=3), other], tmp_path / "log", io.StringIO()) == 3
+    assert other.asked == ["stop"]

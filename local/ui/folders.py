@@ -22,7 +22,6 @@ REPORT, TUNING_REPORT = "output/data/report.html", "tuning.html"
 LARGEST = 64 << 20  # of a file that is read whole
 _CONFIGS = ("hyperparameters", "inputdataconfig")
 _SOURCE = re.compile(r"containers/(\w+)/hyperparameters\.py")
-_STOPPED_REPORT = b"<dt>status</dt><dd>stopped</dd>"
 
 
 def walk(folder: Path, depth: int) -> Iterator[Path]:
@@ -77,20 +76,6 @@ def _hosts(folder: Path) -> list[Path]:
 def under_way(folder: Path) -> bool:
     """Whether the hosts still have their data, which are taken from them when all have ended."""
     return any((host / "input" / "data").is_dir() for host in _hosts(folder))
-
-
-def has_model(folder: Path) -> bool:
-    hosts = _hosts(folder)
-    if not hosts:
-        return inside(folder, folder / MODEL) is not None
-    return any(path.is_file() for host in hosts for path in (host / "model").rglob("*"))
-
-
-def was_stopped(folder: Path) -> bool:
-    for path in of_hosts(folder, REPORT):
-        with path.open("rb") as page:
-            return _STOPPED_REPORT in page.read(1 << 14)
-    return False
 
 
 def failure(folder: Path) -> str:

@@ -154,16 +154,10 @@ class Store:
         if self._writers.below(folder):
             return RUNNING, ""
         failure = folders.failure(folder)
-        told = ENDINGS.get(str(described.get("status")))  # since job.json has it
+        told = ENDINGS.get(str(described.get("status"))) or (FAILED if failure else None)
         if told:
             return told, (failure or f"it left no reason; see {LOG}") if told == FAILED else ""
-        if failure:
-            return FAILED, failure
-        if not folders.under_way(folder) and folders.inside(folder, folder / DESCRIPTION):
-            if not folders.has_model(folder):
-                return FAILED, f"it left no reason; see {LOG}"
-            return (STOPPED if folders.was_stopped(folder) else COMPLETED), ""
-        return (RUNNING if self._alive(folder) else UNKNOWN), ""
+        return (RUNNING if not described and self._alive(folder) else UNKNOWN), ""
 
     def _alive(self, folder: Path) -> bool:
         recent = _RECENT if self._writers.would_know(folder) else _RECENT_UNSEEN

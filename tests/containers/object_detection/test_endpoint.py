@@ -11,6 +11,7 @@ from sklearn.datasets import load_sample_image
 
 from containers.object_detection import detecting
 from containers.object_detection.plans import RESNET
+from tests.conftest import Endpoint
 from tests.containers.object_detection.test_model import network, written
 
 CHINA = load_sample_image("china.jpg")
@@ -31,10 +32,13 @@ def made():
     return one
 
 
-@pytest.fixture
-def server(made, tmp_path, endpoint):
-    written(tmp_path / "model", made)
-    return endpoint("object-detection", tmp_path)
+@pytest.fixture(scope="module")
+def server(made, tmp_path_factory):
+    root = tmp_path_factory.mktemp("job")
+    written(root / "model", made)
+    served = Endpoint("object-detection", root).wait()
+    yield served
+    assert served.stop() == 0
 
 
 @pytest.mark.parametrize("content_type", ["application/x-image", "image/jpeg", "image/png"])

@@ -64,7 +64,12 @@ class Folder:
             (self.ml / "output" / "failure").write_text(failure)
         if report:
             (self.ml / "output" / "data" / "report.html").write_text(report)
-        told = {"algorithm": "kmeans", "hyperparameters": {"k": "2"}, "channels": {"train": "train.csv"}}
+        told = {
+            "algorithm": "kmeans",
+            "hyperparameters": {"k": "2"},
+            "channels": {"train": "train.csv"},
+            "status": "Completed" if model else "Failed",
+        }
         (self.place / "job.json").write_text(json.dumps({**told, **described}))
         return self
 

@@ -18,8 +18,6 @@ from local.ui.store import Store
 from tests.unit.ui.browser import until
 from tests.unit.ui.conftest import FIRST, quality
 
-REPORT = "<dl><div><dt>status</dt><dd>stopped</dd></div></dl>"
-
 
 def status(store, key):
     return store.get(key).status
@@ -38,29 +36,23 @@ def test_a_failure_is_told_in_its_own_words(folder, store):
     assert (job.status, job.failure) == ("failed", "ClientError: k is missing")
 
 
-def test_a_job_that_was_killed_leaves_no_model_and_has_failed(folder, store):
+def test_a_job_that_was_killed_has_no_reason_to_tell(folder, store):
     folder("a").begin().end(model=False)
     job = store.get("a")
     assert job.status == "failed"
     assert "train.log" in job.failure
 
 
-def test_a_job_that_was_asked_to_stop_is_told_by_its_report(folder, store):
-    folder("a").begin().end(report=REPORT)
-    assert status(store, "a") == "stopped"
+def test_what_a_program_leaves_that_was_asked_to_stop_is_no_failure(folder, store):
+    folder("a").begin().end(model=False, failure="AlgorithmError: killed", status="Stopped")
+    job = store.get("a")
+    assert (job.status, job.failure) == ("stopped", "")
 
 
-def test_a_description_that_tells_how_the_job_ended_is_believed(folder, store):
-    folder("a").begin().end(status="Stopped", exit_code=0)
-    folder("b").begin().end(model=False, failure="AlgorithmError: killed", status="Stopped", exit_code=-9)
-    folder("c").begin().end(status="Failed", exit_code=None)
-    folder("d").begin().end(status="Completed", exit_code=0, report=REPORT)
-    folder("e").begin().end(status=["?"])
-    assert [status(store, key) for key in "abcde"] == [
-        *("stopped", "stopped", "failed", "completed", "completed")
-    ]
-    assert "train.log" in store.get("c").failure
-    assert not store.get("b").failure
+def test_a_damaged_description_tells_nothing(folder, store):
+    folder("a").begin().end(status=["?"])
+    folder("b").begin().end(failure="ClientError: k is missing", status=["?"])
+    assert [status(store, key) for key in "ab"] == ["unknown", "failed"]
 
 
 def test_a_young_folder_runs_and_an_old_one_ended_without_a_word(folder, store):
@@ -88,7 +80,7 @@ def test_a_job_runs_as_long_as_somebody_writes_its_log(folder, store, mode, expe
 
 def test_a_job_that_runs_again_in_its_folder_is_not_taken_for_the_earlier_one(folder, store):
     made = folder("a").begin().end(algorithm="pca").age()
-    assert store.get("a").status == "completed"
+    assert store.get("a").algorithm == "pca"
     made.begin(k="3")
     job = store.get("a")
     assert (job.status, job.algorithm, job.hyperparameters) == ("running", "kmeans", {"k": "3"})

@@ -63,6 +63,7 @@ def params(done):
     return path.read_bytes()
 
 
+@pytest.mark.slow
 def test_digits_are_learned(job, run):
     """Scikit-learn's digits in five passes."""
     made = job(epochs=5, num_training_samples=1000, augmentation_type="crop", mini_batch_size=25)

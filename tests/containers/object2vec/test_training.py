@@ -344,6 +344,7 @@ def test_convolutions_tell_kinds_of_sentences():
     assert engine.score([found[4000:]]).accuracy > 0.8
 
 
+@pytest.mark.slow
 def test_requests_to_a_web_server_and_negatives(tmp_path):
     """Browsers and the addresses they come from: pairs that were seen later against made up ones."""
     rows = [line.split(",") for line in (DATA / "apache_access.csv").read_text().splitlines()]

@@ -66,6 +66,7 @@ def scores(log):
     return [float(value) for value in re.findall(r"validation mAP <score>=\((\S+)\)", log)]
 
 
+@pytest.mark.slow
 def test_the_log_and_the_artifact(job):
     done = with_records(job(epochs=2, nms_threshold=0.3)).run().succeeded()
     lines = [line.split("] ", 1)[-1] for line in done.log.splitlines()]

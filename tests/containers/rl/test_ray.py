@@ -309,6 +309,7 @@ def test_a_checkpoint_that_is_none_is_told(job):
     job(preset(SAC)).channel("checkpoint", b"nothing").run().failed("has no checkpoint of RLlib; accepted")
 
 
+@pytest.mark.slow
 def test_a_stop_keeps_what_is_learned(job):
     made = job(HEAD + PRESET, **{"rl.training.stop.training_iteration": 10_000})
     process = made.start()

@@ -127,6 +127,7 @@ def test_pipes_of_augmented_manifests(job):
     assert len(scores(made.run().succeeded().log)) == 1
 
 
+@pytest.mark.slow
 def test_label_maps(job):
     """Masks in other values, and the maps that say so, make the same model."""
     plain = with_files(job()).run().succeeded()

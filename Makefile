@@ -79,7 +79,7 @@ image: setup ## Build the images of one algorithm: make image ALGORITHM=kmeans
 	@set -e; devices=$$($(BIN)/python -m common.manifest images | awk '$$1 == "$(ALGORITHM)"' | cut -d' ' -f3-); \
 	test -n "$$devices" || { $(BIN)/algodock describe $(ALGORITHM); exit 1; }; \
 	for device in $(or $(DEVICES),$$devices); do \
-		$(DOCKER) build --network host -f Dockerfile.$$device \
+		BUILDX_NO_DEFAULT_ATTESTATIONS=1 $(DOCKER) build --network host -f Dockerfile.$$device \
 			--build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg ALGORITHM=$(ALGORITHM) \
 			$$(test $$device = gpu || echo --build-arg TORCH_CPU_INDEX=$(TORCH_CPU_INDEX)) \
 			-t algodock/$(ALGORITHM):$$device .; \

@@ -1,7 +1,7 @@
 """Pushes an image that was built here to a registry: ``python -m local.pushing kmeans cpu REPOSITORY``.
 
-For ECR it logs Docker in with the caller's AWS credentials and makes the repository where there is none; at
-any other registry whoever calls has logged in.
+For ECR it logs Docker in with the caller's AWS credentials and makes the repository where there is none and
+they allow it; at any other registry whoever calls has logged in.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def _make(client: Any, account: str, name: str) -> None:
     try:
         client.create_repository(registryId=account, repositoryName=name)
     except Refused as error:
-        if error.response["Error"]["Code"] != "RepositoryAlreadyExistsException":
+        # Who may not make one may still push: if there is none, Docker tells.
+        code = error.response["Error"]["Code"]
+        if code not in ("RepositoryAlreadyExistsException", "AccessDeniedException"):
             raise ClientError(f"repository {name} can't be made: {error}") from None
     except BotoCoreError as error:
         raise ClientError(f"ECR can't be asked: {error}") from None

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from common import manifest
+from common.content_types import CSV
 from common.failures import ClientError
 from common.hyperparameters import Parameter
 from common.instances import allowed, parse
 from common.instances import check as check_instance
-from common.manifest import Manifest, MetricSpec, Rules
+from common.manifest import ChannelSpec, Manifest, MetricSpec, Rules
+from local.jobs import usual
 
 # Where a declaration has no bound and a request must have one.
 _WHOLE, _REAL = 2**31 - 1, 1e38
 _MOST_METRICS = 40
+_LONGEST_NAME = 63
+# Families with arm64 processors: Graviton (m6g, c7gd), Grace (p6e-gb200).
+_ARM = re.compile(r"[a-z]+\d+g[a-z]*|.*-gb\d+")
 
 
 def algorithm(found: Manifest, image: str, name: str, device: str) -> dict[str, Any]:
@@ -32,16 +37,17 @@ def algorithm(found: Manifest, image: str, name: str, device: str) -> dict[str, 
     training: dict[str, Any] = {
         "TrainingImage": image,
         "SupportedHyperParameters": [_hyperparameter(one) for one in declared],
-        "SupportedTrainingInstanceTypes": list(_types("TrainingInstanceType", found.training, device)),
+        "SupportedTrainingInstanceTypes": list(_types("TrainingInstanceType", found.training, (device,))),
         "SupportsDistributedTraining": found.training.multi_host,
-        "MetricDefinitions": [{"Name": one.name, "Regex": one.regex} for one in metrics],
+        "MetricDefinitions": [_definition(one) for one in metrics],
         "TrainingChannels": [
             {
                 "Name": channel.name,
                 "Description": _short(channel.purpose),
                 "IsRequired": channel.required,
-                "SupportedContentTypes": list(channel.content_types),
-                "SupportedCompressionTypes": ["None", "Gzip"],
+                "SupportedContentTypes": list(_content_types(channel)),
+                # SageMaker takes gzip off in Pipe mode alone.
+                "SupportedCompressionTypes": ["None", "Gzip"] if "Pipe" in channel.input_modes else ["None"],
                 "SupportedInputModes": list(channel.input_modes),
             }
             for channel in found.channels
@@ -56,15 +62,16 @@ def algorithm(found: Manifest, image: str, name: str, device: str) -> dict[str, 
             "--device with an image for them"
         )
     rules = found.inference.rules
+    answering = ("cpu", device)  # a GPU image runs on a CPU too
     request = {
         "AlgorithmName": name,
         "AlgorithmDescription": _short(found.summary),
         "TrainingSpecification": training,
         "InferenceSpecification": {
             "Containers": [{"Image": image}],
-            "SupportedTransformInstanceTypes": list(_types("TransformInstanceType", rules, device)),
+            "SupportedTransformInstanceTypes": list(_types("TransformInstanceType", rules, answering)),
             "SupportedRealtimeInferenceInstanceTypes": list(
-                _types("ProductionVariantInstanceType", rules, device)
+                _types("ProductionVariantInstanceType", rules, answering)
             ),
             "SupportedContentTypes": list(found.inference.content_types),
             "SupportedResponseMIMETypes": list(found.inference.accepts),
@@ -108,18 +115,21 @@ def training_job(
             f"hyperparameter sagemaker_submit_directory is {source}; accepted: a .tar.gz of it on S3, by "
             "which the job is to be trained here first"
         )
+    laid_out = _laid_out(job)
     count = hosts or int(told.get("hosts", 1))
     check_instance(found.training, instance_type, count, found.name)
     request: dict[str, Any] = {
-        "TrainingJobName": re.sub(r"[^A-Za-z0-9]+", "-", job.resolve().name).strip("-"),
+        "TrainingJobName": re.sub(r"[^A-Za-z0-9]+", "-", job.resolve().name)[:_LONGEST_NAME].strip("-"),
         "HyperParameters": {name: str(value) for name, value in told["hyperparameters"].items()},
         "AlgorithmSpecification": {
             "TrainingImage": image,
             "TrainingInputMode": told.get("input_mode", "File"),
-            "MetricDefinitions": [{"Name": one.name, "Regex": one.regex} for one in _metrics(found)],
+            "MetricDefinitions": [_definition(one) for one in _metrics(found)],
         },
         "RoleArn": role,
-        "InputDataConfig": [_channel(name, uri, told) for name, uri in channels.items()],
+        "InputDataConfig": [
+            _channel(found.channel(name), uri, told, laid_out) for name, uri in channels.items()
+        ],
         "OutputDataConfig": {"S3OutputPath": output},
         "ResourceConfig": {"InstanceType": instance_type, "InstanceCount": count, "VolumeSizeInGB": 30},
         "StoppingCondition": {"MaxRuntimeInSeconds": 86400},
@@ -133,7 +143,22 @@ def training_job(
     return checked("CreateTrainingJob", request)
 
 
-def _channel(name: str, uri: str, told: Mapping[str, Any]) -> dict[str, Any]:
+def _laid_out(job: Path) -> dict[str, dict[str, Any]]:
+    """The inputdataconfig.json that the job's first host found; empty where it's gone."""
+    path = job / "ml" / "algo-1" / "input" / "config" / "inputdataconfig.json"
+    try:
+        found: dict[str, dict[str, Any]] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def _channel(
+    spec: ChannelSpec, uri: str, told: Mapping[str, Any], laid_out: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    name, jobs_mode = spec.name, told.get("input_mode", "File")
+    mode, distribution = usual(spec, jobs_mode, told.get("distribution", "FullyReplicated"))
+
     def of(what: str) -> Any:
         return told.get(what, {}).get(name)
 
@@ -141,11 +166,12 @@ def _channel(name: str, uri: str, told: Mapping[str, Any]) -> dict[str, Any]:
     source: dict[str, Any] = {
         "S3DataType": of("data_types") or ("AugmentedManifestFile" if attributes else "S3Prefix"),
         "S3Uri": uri,
-        "S3DataDistributionType": of("distributions") or told.get("distribution", "FullyReplicated"),
+        "S3DataDistributionType": of("distributions") or distribution,
     }
     found: dict[str, Any] = {"ChannelName": name, "DataSource": {"S3DataSource": source}}
-    if of("input_modes"):
-        found["InputMode"] = of("input_modes")
+    mode = of("input_modes") or mode
+    if mode != jobs_mode:
+        found["InputMode"] = mode
     if attributes:
         source["AttributeNames"] = list(attributes)
         # An older job.json doesn't tell the wrapper.
@@ -157,7 +183,9 @@ def _channel(name: str, uri: str, told: Mapping[str, Any]) -> dict[str, Any]:
         found["CompressionType"] = of("compressions")
     if of("shuffle_seeds") is not None:
         found["ShuffleConfig"] = {"Seed": of("shuffle_seeds")}
-    return found | ({"ContentType": of("content_types")} if of("content_types") else {})
+    # Where nobody said the type, the files' ending told it here; SageMaker doesn't look at endings.
+    content_type = of("content_types") or laid_out.get(name, {}).get("ContentType")
+    return found | ({"ContentType": content_type} if content_type else {})
 
 
 def checked(operation: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -176,16 +204,23 @@ def _service() -> Any:
     return get_session().get_service_model("sagemaker")
 
 
-def _types(shape: str, rules: Rules, device: str) -> Iterator[str]:
-    """The service's instance types that the rules allow and that have the image's device."""
+def _types(shape: str, rules: Rules, devices: Sequence[str]) -> Iterator[str]:
+    """The service's instance types with an x86 processor and one of the devices that the rules allow."""
     for name in _service().shape_for(shape).enum:
         try:
             instance = parse(name)
             check_instance(rules, name, 1, "")
         except ClientError:
             continue
-        if instance.device == device:
+        if instance.device in devices and not _ARM.fullmatch(instance.family):
             yield name
+
+
+def _content_types(channel: ChannelSpec) -> Iterator[str]:
+    """Those of the manifest, and CSV as AWS's documents spell it for this channel."""
+    yield from channel.content_types
+    if CSV in channel.content_types:
+        yield f"{CSV};label_size={int(channel.labels == 'required')}"
 
 
 def _metrics(found: Manifest) -> list[MetricSpec]:
@@ -194,19 +229,24 @@ def _metrics(found: Manifest) -> list[MetricSpec]:
     return ranked[:_MOST_METRICS]
 
 
+def _definition(one: MetricSpec) -> dict[str, str]:
+    # CloudWatch writes a tab as #011: what follows one would belong to the number.
+    return {"Name": one.name, "Regex": one.regex.replace(r"(\S+)", r"([^\s#]+)")}
+
+
 def _hyperparameter(one: Parameter) -> dict[str, Any]:
     kind, limits = _range(one)
+    # No DefaultValue: SDKs and the console send it with every job, and what is given isn't what was left out.
+    default = "" if one.required or one.default in (None, "", ()) else f" Default: {_written(one.default)}."
     found: dict[str, Any] = {
         "Name": one.name,
-        "Description": _short(one.meaning),
+        "Description": _short(one.meaning + default),
         "Type": kind,
         "IsTunable": one.tuning is not None and kind != "FreeText",
         "IsRequired": one.required,
     }
     if limits:
         found["Range"] = limits
-    if one.default is not None and not one.required:
-        found["DefaultValue"] = _written(one.default)
     return found
 
 
@@ -214,7 +254,9 @@ def _range(one: Parameter) -> tuple[str, dict[str, Any]]:
     if one.kind != "list" and (one.choices or one.kind == "bool"):
         values = [*(one.choices or ("true", "false")), *one.also]
         return "Categorical", {"CategoricalParameterRangeSpecification": {"Values": values}}
-    if one.also or one.reader is not None or one.kind not in ("int", "float"):
+    # What can be tuned is a number, though then a word such as auto can't be given: left out, it holds.
+    worded = (one.also or one.reader is not None) and one.tuning is None
+    if worded or one.kind not in ("int", "float"):
         return "FreeText", {}
     most = _WHOLE if one.kind == "int" else _REAL
     ends = [-most if one.min is None else one.min, most if one.max is None else one.max]

@@ -65,16 +65,6 @@ def test_every_algorithms_request_is_what_the_service_takes(name):
     assert objectives <= {one["Name"] for one in training["MetricDefinitions"]}
     for one in training["SupportedHyperParameters"]:
         assert not one["IsTunable"] or one["Type"] != "FreeText"
-        if one["Type"] != "FreeText" and "DefaultValue" in one:
-            assert_in_range(one)
-
-
-def assert_in_range(one):
-    (limits,) = one["Range"].values()
-    if one["Type"] == "Categorical":
-        assert one["DefaultValue"] in limits["Values"], one
-    else:
-        assert float(limits["MinValue"]) <= float(one["DefaultValue"]) <= float(limits["MaxValue"]), one
 
 
 def test_the_rules_of_instances_are_in_it():
@@ -86,6 +76,72 @@ def test_the_rules_of_instances_are_in_it():
     assert all(one.startswith(("ml.p", "ml.g")) for one in gpu["SupportedTrainingInstanceTypes"])
     with pytest.raises(ClientError, match="lda trains on no GPU instance; accepted: any CPU instance"):
         requests.algorithm(manifest.load("lda"), IMAGE, "mine", "gpu")
+
+
+def test_processors_are_the_images():
+    inference = requests.algorithm(manifest.load("kmeans"), IMAGE, "mine", "cpu")["InferenceSpecification"]
+    types = inference["SupportedRealtimeInferenceInstanceTypes"]
+    assert "ml.c7i.large" in types
+    assert not [one for one in types if re.match(r"ml\.[a-z]\d+g", one)]  # Graviton
+
+
+@pytest.mark.parametrize("name", [one for one in ALL if "gpu" in manifest.load(one).training.devices])
+def test_a_gpu_image_may_answer_on_a_cpu(name):
+    found = manifest.load(name)
+    inference = requests.algorithm(found, IMAGE, "mine", "gpu")["InferenceSpecification"]
+    for key in ("SupportedTransformInstanceTypes", "SupportedRealtimeInferenceInstanceTypes"):
+        assert "ml.m5.xlarge" in inference[key]
+        assert ("ml.p3.2xlarge" in inference[key]) == ("gpu" in found.inference.rules.devices)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_is_documented_as_tunable_is(name):
+    found = manifest.load(name)
+    training = requests.algorithm(found, IMAGE, "mine", found.training.devices[-1])["TrainingSpecification"]
+    told = {one["Name"] for one in training["SupportedHyperParameters"] if one["IsTunable"]}
+    assert told == {one.name for one in found.declaration().parameters if one.documented and one.tuning}
+
+
+def test_a_default_is_told_and_not_sent():
+    """The SDK's AlgorithmEstimator gives each DefaultValue to the job, and what is given isn't left out:
+    XGBoost finds base_score in the labels, verbosity outdoes silent."""
+    request = requests.algorithm(manifest.load("xgboost"), IMAGE, "mine", "cpu")
+    told = {one["Name"]: one for one in request["TrainingSpecification"]["SupportedHyperParameters"]}
+    assert not [one for one in told.values() if "DefaultValue" in one]
+    assert told["eta"]["Description"].endswith(" Default: 0.3.")
+    assert "Default" not in told["num_round"]["Description"]
+
+
+@pytest.mark.parametrize(
+    ("channel", "spelling"), [("train", "text/csv;label_size=0"), ("test", "text/csv;label_size=1")]
+)
+def test_spellings_of_csv_that_aws_documents_are_named(channel, spelling):
+    request = requests.algorithm(manifest.load("randomcutforest"), IMAGE, "mine", "cpu")
+    channels = {one["Name"]: one for one in request["TrainingSpecification"]["TrainingChannels"]}
+    assert channels[channel]["SupportedContentTypes"] == [
+        "application/x-recordio-protobuf",
+        "text/csv",
+        spelling,
+    ]
+
+
+def test_a_metric_ends_where_the_next_begins():
+    request = requests.algorithm(manifest.load("xgboost"), IMAGE, "mine", "cpu")
+    line = "[7]#011train-rmse:1.5#011validation-rmse:2.5e-05#011validation-mae:0.5"
+    found = {
+        one["Name"]: re.findall(one["Regex"], line)
+        for one in request["TrainingSpecification"]["MetricDefinitions"]
+    }
+    assert found["validation:rmse"] == ["2.5e-05"]
+    assert found["validation:mae"] == ["0.5"]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_gzip_is_for_pipes(name):
+    found = manifest.load(name)
+    training = requests.algorithm(found, IMAGE, "mine", found.training.devices[-1])["TrainingSpecification"]
+    for one in training["TrainingChannels"]:
+        assert ("Gzip" in one["SupportedCompressionTypes"]) == ("Pipe" in one["SupportedInputModes"])
 
 
 def test_the_command_prints_it():
@@ -129,6 +185,27 @@ def test_channels_keep_modes_and_distributions_of_their_own(tmp_path):
     assert found == {"train": "ShardedByS3Key", "test": "FullyReplicated"}
 
 
+def test_a_channel_that_cant_be_piped_isnt(tmp_path):
+    told = {
+        "algorithm": "ntm",
+        "hyperparameters": {"num_topics": "2", "feature_dim": "9"},
+        "channels": {"train": "s3://b/train", "auxiliary": "s3://b/words"},
+        "input_mode": "Pipe",
+    }
+    (tmp_path / "job.json").write_text(json.dumps(told))
+    request = requests.training_job(tmp_path, IMAGE, ROLE, "s3://b/jobs", {}, "ml.m5.large")
+    modes = {one["ChannelName"]: one.get("InputMode") for one in request["InputDataConfig"]}
+    assert modes == {"train": None, "auxiliary": "File"}
+
+
+def test_a_long_name_is_cut(tmp_path):
+    folder = tmp_path / ("long_" * 15)
+    folder.mkdir()
+    (folder / "job.json").write_text(json.dumps({"algorithm": "rl", "channels": {}, "hyperparameters": {}}))
+    request = requests.training_job(folder, IMAGE, ROLE, "s3://b/jobs", {}, "ml.m5.large")
+    assert re.fullmatch(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", request["TrainingJobName"])
+
+
 def test_a_local_job_is_run_there_by_a_request(job):
     options = (
         "--image",
@@ -147,6 +224,7 @@ def test_a_local_job_is_run_there_by_a_request(job):
     assert {"k": "2", "epochs": "2"}.items() <= told["HyperParameters"].items()
     (channel,) = told["InputDataConfig"]
     assert channel["DataSource"]["S3DataSource"]["S3Uri"] == "s3://bucket/rows"
+    assert channel["ContentType"] == "text/csv"  # which nobody said: the file's ending told it
     assert told["ResourceConfig"]["InstanceCount"] == 1
     assert told["CheckpointConfig"] == {"S3Uri": "s3://bucket/jobs/my-digits/checkpoints"}
     assert told["AlgorithmSpecification"]["MetricDefinitions"]

@@ -60,15 +60,16 @@ def test_ecr_is_logged_in_to_and_gets_a_repository(docker, ecr):
     ecr.assert_no_pending_responses()
 
 
-def test_a_repository_that_is_there_is_used(docker, ecr):
-    ecr.add_client_error("create_repository", "RepositoryAlreadyExistsException")
+@pytest.mark.parametrize("told", ["RepositoryAlreadyExistsException", "AccessDeniedException"])
+def test_a_repository_that_is_there_is_used(docker, ecr, told):
+    ecr.add_client_error("create_repository", told)
     asked(ecr)
     assert pushing.push("knn", "cpu", f"{HOST}/team") == f"{HOST}/team/algodock/knn:cpu"
 
 
 def test_faults_are_told(docker, ecr, monkeypatch):
-    ecr.add_client_error("create_repository", "AccessDeniedException", "not you")
-    with pytest.raises(ClientError, match=r"repository algodock/knn can't be made: .*not you"):
+    ecr.add_client_error("create_repository", "LimitExceededException", "too many")
+    with pytest.raises(ClientError, match=r"repository algodock/knn can't be made: .*too many"):
         pushing.push("knn", "cpu", HOST)
     with pytest.raises(ClientError, match="unknown"):
         pushing.push("nothing", "cpu", HOST)

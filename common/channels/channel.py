@@ -224,7 +224,7 @@ class Channel:
                 for batch in decoder(Inflating(stream, name), name):
                     interrupt.check()
                     if len(batch):
-                        if self.piped and len(self.first) < _KEPT:
+                        if self.piped and self.epochs_read == 1 and len(self.first) < _KEPT:
                             self.first.append(batch)
                         yield batch
 

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+_BEYOND = 1e-3  # of a score, and at least itself: how far beyond all scores a threshold is put
+
 
 @dataclass(frozen=True, slots=True)
 class Criterion:
@@ -65,12 +67,12 @@ def calibrate(
     inside = (below < natural) & (natural <= above)
     with np.errstate(invalid="ignore"):
         middle = (above + below) / 2
-    # At the ends there is no middle; a float32's breadth beside the last score will do.
-    middle = np.where(np.isposinf(above), np.nextafter(np.float32(ordered[0]), np.float32(np.inf)), middle)
+    # At the ends there is no middle, but a place that an endpoint's roundings don't reach.
+    middle = np.where(np.isposinf(above), ordered[0] + _BEYOND * max(1.0, abs(ordered[0])), middle)
+    middle = np.where(np.isneginf(below), ordered[-1] - _BEYOND * max(1.0, abs(ordered[-1])), middle)
     # Between neighbours among float32 numbers there is no middle either.
     middle = middle.astype(np.float32).astype(np.float64)
     middle = np.where(middle <= below, above, middle)
-    middle = np.where(np.isneginf(below), ordered[-1], middle)
     thresholds = np.where(inside, natural, middle)
     best = np.flatnonzero(values == values.max())
     chosen = best[np.argmin(np.abs(thresholds[best] - natural))]

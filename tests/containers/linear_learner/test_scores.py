@@ -11,6 +11,7 @@ from containers.linear_learner.criteria import ClassCounts, Criterion, binary_me
 from containers.linear_learner.evaluation import Tally
 from containers.linear_learner.losses import objective
 from containers.linear_learner.model import Dense, LinearModels, Rows
+from containers.linear_learner.predict import sigmoid
 from containers.linear_learner.scaling import constant, moments
 from containers.linear_learner.selection import Selection
 
@@ -113,6 +114,16 @@ def test_calibration_prefers_the_natural_threshold():
     cut, value = calibrate(np.array([low, high]), np.array([0, 1], np.float32), Criterion())
     assert value == 1
     assert low < np.float32(cut) <= high
+
+
+@pytest.mark.parametrize(("label", "side"), [(0, 1), (1, -1)], ids=["none", "all"])
+def test_a_threshold_beyond_all_scores_is_so_among_probabilities_too(label, side):
+    """Neighbours among logits are often the same probability, and an endpoint rounds in another order."""
+    scores = side * np.array([1.25, 2.5, 4], np.float32)
+    cut, value = calibrate(scores, np.full(3, label, np.float32), Criterion(), 0.0)
+    assert value == 1
+    assert (sigmoid(scores) - sigmoid(np.array([cut], np.float32)) > 1e-5).all() == bool(label)
+    assert (sigmoid(np.array([cut], np.float32)) - sigmoid(scores) > 1e-5).all() == (not label)
 
 
 @pytest.mark.parametrize("criterion", CRITERIA, ids=lambda one: one.name)

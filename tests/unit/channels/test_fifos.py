@@ -47,6 +47,8 @@ def test_one_epoch_a_fifo_in_order(make, data):
         with elsewhere(lambda epoch=epoch: serve(data / f"train_{epoch}", encode([epoch, 10]))):
             assert numbers(channel.epoch(None)) == [epoch, 10]
         assert channel.epochs_read == epoch + 1
+        # What is kept for whoever looks later is of one epoch, no row twice.
+        assert numbers(channel.first) == [0, 10]
 
 
 def test_a_fifo_may_appear_late_and_its_writer_later(make, data):

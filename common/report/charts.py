@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from common.report.drawing import INK, SOFT, colour, draw
 _POINTS = 400  # that a line has at most, and
 _DOTS = 900  # a scatter
 _NUMBERED = 12  # rows and columns up to which a matrix has its numbers written in it
+_TICKS, _LETTERS = 24, 50  # names along a side of it; letters that stand below it side by side
+_LABEL = 32  # letters that fit along an axis
 
 Line = tuple[ArrayLike, ArrayLike]
 
@@ -33,15 +36,16 @@ def lines(
 
     def paint(axes: Axes) -> None:
         for number, (name, (xs, ys)) in enumerate(series.items()):
-            x, y = _thinned(xs, _POINTS), _thinned(ys, _POINTS)
-            axes.plot(x, y, color=colour(number), label=name, marker="." if len(x) < 15 else None)
+            x, y = _peaks(np.asarray(xs), np.asarray(ys))
+            marker = "." if len(x) < 15 else None
+            axes.plot(*_broken(x, y), color=colour(number), label=name, marker=marker)
         if diagonal:
             axes.plot([0, 1], [0, 1], color=SOFT, linewidth=0.8, linestyle="--")
         for at, value, text in marks:
             axes.plot([at], [value], marker="o", color=colour(1), linestyle="")
             axes.annotate(text, (at, value), xytext=(6, -10), textcoords="offset points", color=INK)
         if whole:
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
         _labelled(axes, xlabel, ylabel)
         if len(series) > 1:
             axes.legend()
@@ -76,7 +80,7 @@ def bands(
             )
         axes.plot(xs, median, color=colour(0), linewidth=1.4, label="median")
         _labelled(axes, xlabel, "")
-        axes.legend()
+        _legend(axes)
 
     return draw(label, paint)
 
@@ -108,24 +112,31 @@ def bars(label: str, names: Sequence[object], values: ArrayLike, xlabel: str = "
 def histogram(label: str, groups: Mapping[str, ArrayLike], xlabel: str, mark: float | None = None) -> str:
     """How often values occur, one outline for each group; ``mark`` is an upright line."""
     found = {name: _finite(values) for name, values in groups.items()}
-    found = {name: values for name, values in found.items() if len(values)}
 
     def paint(axes: Axes) -> None:
-        every = np.concatenate(list(found.values())) if found else np.zeros(1)
+        every = np.concatenate(list(found.values()))
+        every = every if len(every) else np.zeros(1)
         low, high = float(every.min()), float(every.max())
         if high - low <= 1e-9 * max(abs(low), abs(high)):
             low, high = low - 0.5, high + 0.5  # one value, and what computing with it left
         edges = np.linspace(low, high, 41)
         for number, (name, values) in enumerate(found.items()):
-            axes.hist(
-                values, bins=list(edges), color=colour(number), alpha=0.55, label=name, histtype="stepfilled"
-            )
+            if len(values):
+                axes.hist(
+                    values,
+                    bins=list(edges),
+                    color=colour(number),
+                    alpha=0.55,
+                    label=name,
+                    histtype="stepfilled",
+                )
         if mark is not None:
             axes.axvline(mark, color=INK, linewidth=1, linestyle="--")
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(False, axis="x")
         _labelled(axes, xlabel, "rows")
         if len(groups) > 1:
-            axes.legend()
+            _legend(axes)
 
     return draw(label, paint)
 
@@ -159,14 +170,7 @@ def scatter(
             axes.annotate(text, (x, y), xytext=(2, 2), textcoords="offset points", fontsize=6.5)
         _labelled(axes, xlabel, ylabel)
         if 1 < len(kinds) <= 12:
-            axes.figure.legend(
-                loc="outside upper center",
-                ncols=6,
-                fontsize=7,
-                handletextpad=0.1,
-                columnspacing=1,
-                markerscale=1.6,
-            )
+            _legend(axes, handletextpad=0.1, markerscale=1.6)
 
     return draw(label, paint, 6.4, 4.6) if texts else draw(label, paint, height=3.6)
 
@@ -222,11 +226,12 @@ def matrix(
                 axes.text(column, row, f"{values[row, column]}", ha="center", va="center", fontsize=7)
         axes.set_xlim(-0.5, shape[1] - 0.5)
         axes.set_ylim(shape[0] - 0.5, -0.5)
-        step = max(1, shape[1] // 24), max(1, shape[0] // 24)
-        turned = max((len(str(name)) for name in columns), default=0) > 3
+        step = -(-shape[1] // _TICKS), -(-shape[0] // _TICKS)
+        below = [shortened(name, 14) for name in columns[:: step[0]]]
+        turned = len(below) * max(map(len, below), default=0) > _LETTERS
         axes.set_xticks(
             range(0, shape[1], step[0]),
-            [shortened(name, 14) for name in columns[:: step[0]]],
+            below,
             rotation=45 if turned else 0,
             ha="right" if turned else "center",
         )
@@ -251,9 +256,31 @@ def _cell(x: float, y: float, strength: float) -> Any:
     return Rectangle((x - 0.5, y - 0.5), 1, 1, color=colour(0), alpha=0.08 + 0.62 * strength, linewidth=0)
 
 
+def _legend(axes: Axes, **settings: float) -> None:
+    """Above the axes, where nothing lies below it."""
+    axes.figure.legend(loc="outside upper center", ncols=6, fontsize=7, columnspacing=1, **settings)
+
+
 def _labelled(axes: Axes, xlabel: str, ylabel: str) -> None:
     axes.set_xlabel(xlabel)
-    axes.set_ylabel(ylabel)
+    axes.set_ylabel(shortened(ylabel, _LABEL))
+
+
+def _broken(x: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """A line with a gap wherever it goes back, as the folds of a cross-validation begin anew."""
+    gaps = np.flatnonzero(np.diff(x) < 0) + 1
+    return np.insert(x.astype(float), gaps, np.nan), np.insert(y.astype(float), gaps, np.nan)
+
+
+def _peaks(x: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Of a long line the ends, and the lowest and the highest of each of its stretches."""
+    if len(x) <= _POINTS:
+        return x, y
+    edges = np.linspace(0, len(x), _POINTS // 2 + 1).astype(int)
+    stretches = [(low, y[low:high]) for low, high in itertools.pairwise(edges)]
+    kept = {low + place for low, part in stretches for place in (int(part.argmin()), int(part.argmax()))}
+    chosen = sorted({0, len(x) - 1} | kept)
+    return x[chosen], y[chosen]
 
 
 def _thinned(values: ArrayLike, most: int) -> NDArray[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from common.manifest import MetricSpec
-from common.report import charts
+from common.report import charts, page
 from common.report.history import Curve, History
 
 _CHARTS = 12
@@ -34,6 +34,20 @@ def finals(found: History, metrics: Sequence[MetricSpec]) -> list[tuple[str, flo
     meanings = {metric.name: metric.meaning for metric in metrics}
     rows = [(name(*place), value) for place, value in found.finals.items()]
     return [(shown, value, meanings.get(shown, "")) for shown, value in rows]
+
+
+def best(found: History, metrics: Sequence[MetricSpec]) -> dict[str, str]:
+    """The best value of each metric that has one curve and a direction, and where it was."""
+    ends = {"Minimize": min, "Maximize": max}
+    directions = {metric.name: ends[metric.direction] for metric in metrics if metric.direction in ends}
+    told = {}
+    for curve in found.curves:
+        shown = name(curve.channel, curve.measure)
+        if shown in directions and curve.xs == sorted(curve.xs):
+            value = directions[shown](curve.ys)
+            place = f"{curve.unit} {int(curve.xs[curve.ys.index(value)])}"
+            told[shown] = f"{page.number(value)} ({place})".replace(" ", "\N{NO-BREAK SPACE}")
+    return told
 
 
 def _drawn(measure: str, unit: str, curves: Sequence[Curve]) -> tuple[str, str]:

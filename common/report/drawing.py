@@ -32,10 +32,12 @@ COLOURS = {
 }
 INK, SOFT, LINE, PAPER = (COLOURS[name][0] for name in ("ink", "soft", "line", "paper"))
 SERIES = tuple(light for name, (light, _) in COLOURS.items() if name[0] == "c")
+BRIGHT = tuple(dark for name, (_, dark) in COLOURS.items() if name[0] == "c")  # on pictures, day and night
 WIDTH, HEIGHT = 4.6, 2.9  # inches: as wide as a phone, where letters keep their size
 
 _VARIABLES = {light: f"var(--{name})" for name, (light, _) in COLOURS.items()}
 _STAND_IN = re.compile("|".join(_VARIABLES))
+_LONG = re.compile(r">[^<]*<|(\d+\.\d{3,})")  # what is read, or else a coordinate
 _numbers = itertools.count()
 
 matplotlib.rcParams.update(
@@ -99,6 +101,6 @@ def _for_a_page(svg: str, label: str) -> str:
         r'width="[^"]*" height="[^"]*" ', f'role="img" aria-label="{spoken}" style="{style}" ', svg, count=1
     )
     svg = re.sub(r"font-family: [^;\"]*", "font-family: inherit", svg)
-    svg = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", svg)
+    svg = _LONG.sub(lambda found: f"{float(found[1]):.2f}" if found[1] else found[0], svg)
     svg = _STAND_IN.sub(lambda found: _VARIABLES[found[0]], svg)
     return re.sub(r"\n+", "\n", svg).strip()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -78,10 +79,31 @@ class _Reader:
             with suppress(ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
                 self._line(line)
         history = self._history
-        curves = [curve for curve in self._curves.values() if len(set(curve.xs)) > 1]
-        epochs = {(curve.channel, curve.measure) for curve in curves if curve.unit == "epoch"}
-        history.curves = [c for c in curves if c.unit != "batch" or (c.channel, c.measure) not in epochs]
+        for curve in [*self._curves.values()]:
+            if curve.unit == "batch":
+                self._batches(curve)
+            elif curve.unit == "round" and curve.xs.count(0) > 1:
+                # After the folds of a cross-validation comes a line of their means, a round further.
+                curve.xs.pop()
+                curve.ys.pop()
+        for curve in self._curves.values():
+            if curve.unit in ("epoch", "round"):
+                # Some algorithms count from one.
+                history.epochs = max(history.epochs, int(max(curve.xs)) + (min(curve.xs) != 1))
+            if curve.unit == "epoch" and curve.xs == sorted(curve.xs):
+                _spread(curve)
+        history.curves = [curve for curve in self._curves.values() if len(set(curve.xs)) > 1]
         return history
+
+    def _batches(self, curve: Curve) -> None:
+        """Batches count where no epoch has a line of its own; one batch an epoch tells of the epoch."""
+        if (curve.channel, curve.measure, "epoch") in self._curves:
+            del self._curves[curve.channel, curve.measure, "batch"]
+        elif len(set(curve.xs)) == len(curve.xs):
+            curve.unit = "epoch"
+            self._history.finals[curve.channel, curve.measure] = curve.ys[-1]
+        else:
+            curve.xs = [float(place) for place in range(len(curve.xs))]
 
     def _line(self, line: str) -> None:
         if line.startswith("#metrics "):
@@ -107,7 +129,7 @@ class _Reader:
 
     def _quality(self, found: re.Match[str]) -> None:
         unit = "batch" if found["batch"] is not None else "epoch" if found["epoch"] is not None else ""
-        x = int(found["epoch"]) if unit == "epoch" else None
+        x = int(found["epoch"]) if found["epoch"] is not None else None
         self._add(found["channel"], found["measure"], found["value"], unit, x)
 
     def _searched(self, text: str) -> None:
@@ -124,10 +146,10 @@ class _Reader:
         if not unit or not math.isfinite(value):
             return
         curve = self._curves.setdefault((channel, measure, unit), Curve(channel, measure, unit))
+        if x is not None and unit == "epoch" and curve.xs and (curve.xs[-1], curve.ys[-1]) == (x, value):
+            return  # told once more at the end
         curve.xs.append(len(curve.xs) if x is None else x)
         curve.ys.append(value)
-        if unit in ("epoch", "round") and x is not None:
-            self._history.epochs = max(self._history.epochs, x + 1)
 
     def _metrics(self, line: str) -> None:
         found: dict[str, Any] = json.loads(line.removeprefix("#metrics "))
@@ -142,6 +164,14 @@ class _Reader:
                 rows = max(self._history.rows.get(meta, 0), int(summary["max"]))
                 if rows:
                     self._history.rows[meta] = rows
+
+
+def _spread(curve: Curve) -> None:
+    """Several values of an epoch, as checkpoints have them, at even places of it."""
+    many, seen = Counter(curve.xs), Counter[float]()
+    for place, x in enumerate(curve.xs):
+        curve.xs[place] = x + seen[x] / many[x]
+        seen[x] += 1
 
 
 def _named(metric: str) -> tuple[str, str]:

@@ -7,8 +7,10 @@ import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from common.report.drawing import COLOURS
+from common.report.drawing import BRIGHT, COLOURS
 
+_SENTENCE = 24  # letters from which on a cell of a table isn't squeezed
+WANTED = -1  # the series of boxes that should have been found
 _DAY = " ".join(f"--{name}: {light};" for name, (light, _) in COLOURS.items())
 _NIGHT = " ".join(f"--{name}: {dark};" for name, (_, dark) in COLOURS.items())
 STYLE = f"""
@@ -29,12 +31,17 @@ dd {{ margin: 0; font-size: 1.2rem; font-variant-numeric: tabular-nums; }}
 figure {{ margin: 0; min-width: 0; }}
 svg {{ width: 100%; height: auto; display: block; }} svg * {{ stroke-linejoin: round; }}
 .picture {{ position: relative; }} .picture img {{ width: 100%; display: block; border-radius: 4px; }}
-.picture svg {{ position: absolute; inset: 0; height: 100%; max-width: none; }}
+.picture svg {{ position: absolute; inset: 0; height: 100%; max-width: none;
+  filter: drop-shadow(0 0 1px #000) drop-shadow(0 0 1px #000); }}
+.key {{ display: flex; flex-wrap: wrap; gap: .1rem 1.2rem; }}
+.key i {{ display: inline-block; width: .8em; height: .8em; margin-right: .4em;
+  border: 1px solid var(--soft); }}
 .wide {{ overflow-x: auto; overflow-wrap: normal; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .95rem; }}
 th, td {{ text-align: left; padding: .25rem 1rem .25rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; }}
-th {{ color: var(--soft); font-weight: 600; }} td.number {{ text-align: right; }}
+th {{ color: var(--soft); font-weight: 600; }}
+td.number {{ text-align: right; }} td.long {{ min-width: 15rem; }}
 """
 
 
@@ -67,7 +74,7 @@ def number(value: object) -> str:
     """A number as people read it, six digits; anything else as text."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    if isinstance(value, int) or (abs(value) >= 1000 and float(value).is_integer()):
+    if isinstance(value, int) or (1000 <= abs(value) < 1e15 and float(value).is_integer()):
         return f"{value:,.0f}"
     return f"{value:.6g}"
 
@@ -78,12 +85,11 @@ def paragraph(words: str, kind: str = "") -> str:
 
 
 def facts(pairs: Mapping[str, object]) -> str:
-    """A few numbers that are to be seen first."""
-    return (
-        "<dl>"
-        + "".join(f"<div><dt>{text(k)}</dt><dd>{text(number(v))}</dd></div>" for k, v in pairs.items())
-        + "</dl>"
-    )
+    """A few numbers that are to be seen first; long names break after colons and underscores."""
+    names = [text(name).replace(":", ":<wbr>").replace("_", "_<wbr>") for name in pairs]
+    values = [text(number(value)) for value in pairs.values()]
+    shown = "".join(map("<div><dt>{}</dt><dd>{}</dd></div>".format, names, values))
+    return f"<dl>{shown}</dl>"
 
 
 def figures(*drawn: tuple[str, str]) -> str:
@@ -103,7 +109,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image file's bytes, a caption, and boxes (left, top, right, bottom, text, series) from 0 to 1."""
+    """An image file's bytes, a caption, and boxes (left, top, right, bottom, text, series) from 0 to 1.
+
+    Boxes of the series WANTED are dashed and white.
+    """
 
     data: bytes
     media_type: str
@@ -114,6 +123,12 @@ class Picture:
 def pictures(shown: Iterable[Picture], *, wide: bool = False) -> str:
     """Small pictures in rows; fewer in a row when they are ``wide``."""
     return f'<div class="figures{"" if wide else " small"}">{"".join(map(_picture, shown))}</div>'
+
+
+def key(names: Iterable[tuple[str, str]]) -> str:
+    """What colours mean: (colour, name) each."""
+    told = "".join(f'<span><i style="background:{colour}"></i>{text(name)}</span>' for colour, name in names)
+    return f'<p class="soft key">{told}</p>'
 
 
 def _section(section: Section) -> str:
@@ -128,7 +143,8 @@ def _figure(svg: str, caption: str) -> str:
 def _cell(value: object) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f'<td class="number">{number(value)}</td>'
-    return f"<td>{text('' if value is None else value)}</td>"
+    words = text("" if value is None else value)
+    return f'<td class="long">{words}</td>' if len(words) > _SENTENCE else f"<td>{words}</td>"
 
 
 def _picture(picture: Picture) -> str:
@@ -148,8 +164,9 @@ def _picture(picture: Picture) -> str:
 
 def _box(box: tuple[float, float, float, float, str, int]) -> str:
     left, top, right, bottom, label, series = box
+    stroke = 'stroke="#fff" stroke-dasharray="6 4"' if series == WANTED else f'stroke="{BRIGHT[series % 10]}"'
     return (
         f'<rect x="{100 * left:.2f}" y="{100 * top:.2f}" width="{100 * (right - left):.2f}" '
-        f'height="{100 * (bottom - top):.2f}" fill="none" stroke="var(--c{series % 10})" stroke-width="2" '
+        f'height="{100 * (bottom - top):.2f}" fill="none" {stroke} stroke-width="2" '
         f'vector-effect="non-scaling-stroke"><title>{text(label)}</title></rect>'
     )

@@ -26,11 +26,18 @@ class Sample:
     @property
     def described(self) -> str:
         """Where the rows are from, for a note."""
+        if self.seen == 1:
+            return f"the only row of channel {self.channel}"
         rows = f"{len(self.batch):,} rows"
         if self.whole and self.seen == len(self.batch):
             return f"all {rows} of channel {self.channel}"
         spread = f" evenly spread over {'all' if self.whole else 'the first'} {self.seen:,}"
         return f"{rows} of channel {self.channel}{spread if self.seen > len(self.batch) else ''}"
+
+    def fewer(self, most: int) -> Sample:
+        """At most so many of the rows, evenly spread."""
+        step = -(-len(self.batch) // most)
+        return self if step == 1 else replace(self, batch=self.batch[::step])
 
 
 def rows(run: Run, *names: str, weights: bool = False) -> Sample | None:

@@ -74,9 +74,11 @@ def classes(
         np.asarray(labels).ravel().astype(np.int64),
         np.asarray(predicted).ravel().astype(np.int64),
     )
-    found, counts = np.unique(np.concatenate([labels, predicted]), return_counts=True)
-    if len(found) > _CLASSES:
-        found = np.sort(found[np.argsort(-counts, kind="stable")[:_CLASSES]])
+    every, inverse, counts = np.unique(
+        np.concatenate([labels, predicted]), return_inverse=True, return_counts=True
+    )
+    kept = np.sort(np.argsort(-counts, kind="stable")[:_CLASSES])
+    found = every[kept]
     place = {int(one): number for number, one in enumerate(found)}
     confusion = np.zeros((len(found), len(found)), np.int64)
     for truth, guess in zip(labels.tolist(), predicted.tolist(), strict=True):
@@ -84,20 +86,25 @@ def classes(
             confusion[place[truth], place[guess]] += 1
     shown = [names[one] if names and 0 <= one < len(names) else str(one) for one in found.tolist()]
     right = np.diag(confusion)
+    # Of all rows, those of classes that aren't shown among them.
+    had, told = (
+        np.bincount(one, minlength=len(every))[kept] for one in np.split(inverse.ravel(), [len(labels)])
+    )
     with np.errstate(invalid="ignore", divide="ignore"):
-        precision, recall = right / confusion.sum(0), right / confusion.sum(1)
+        precision, recall = right / told, right / had
         f1 = 2 * precision * recall / (precision + recall)
     rows = [
         (name, int(total), *(None if np.isnan(v) else float(round(v, 4)) for v in values))
-        for name, total, *values in zip(shown, confusion.sum(1), precision, recall, f1, strict=True)
+        for name, total, *values in zip(shown, had, precision, recall, f1, strict=True)
     ]
     chart = charts.matrix("confusion matrix", confusion, shown, shown, "predicted", "label", by_row=True)
+    caption = "Rows are labels, columns predictions; a cell is the darker, the more of its row it holds"
+    if len(every) > len(found):
+        caption += f"; the {len(found)} commonest of {len(every)} classes"
     yield Section(
         "Confusion",
         [
-            page.figures(
-                (chart, "Rows are labels, columns predictions; the share of a label is its cell's depth")
-            ),
+            page.figures((chart, caption)),
             page.table(["class", "rows", "precision", "recall", "F1"], rows),
         ],
         f"Accuracy {float((labels == predicted).mean()):.4f} of {source}.",

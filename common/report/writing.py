@@ -97,12 +97,12 @@ def _head(run: Run, found: History, seconds: float, failure: str | None, missing
             glance[metric.name] = found.finals[channel, measure]
     glance["time"] = duration(seconds)
     if found.epochs:
-        glance["epochs"] = found.epochs
+        glance["rounds" if any(curve.unit == "round" for curve in found.curves) else "epochs"] = found.epochs
     trained = max((rows for meta, rows in found.rows.items() if "train" in meta), default=0)
     if trained:
         glance["rows an epoch"] = trained
     if found.throughput:
-        glance["rows a second"] = float(round(max(found.throughput)))
+        glance["rows a second"] = _rate(max(found.throughput))
     told = [page.paragraph(f"{run.manifest.summary}", "soft"), page.facts(glance)]
     if failure:
         told.append(page.paragraph(failure, "failure"))
@@ -117,7 +117,10 @@ def _metrics(run: Run, found: History) -> Iterator[Section]:
         yield Section("Learning curves", [page.figures(*drawn)])
     rows = curves.finals(found, run.manifest.metrics)
     if rows:
-        yield Section("Metrics", [page.table(["metric", "last value", "meaning"], rows)])
+        best = curves.best(found, run.manifest.metrics)
+        middle = ["best value"] if best else []
+        told = [(shown, value, *(best.get(shown) for _ in middle), meaning) for shown, value, meaning in rows]
+        yield Section("Metrics", [page.table(["metric", "last value", *middle, "meaning"], told)])
 
 
 def _about(run: Run, found: History, seconds: float) -> Iterator[Section]:
@@ -205,6 +208,10 @@ def _host(run: Run, seconds: float) -> dict[str, object]:
     return told
 
 
+def _rate(value: float) -> float:
+    return float(round(value)) if value >= 10 else float(f"{value:.2g}")
+
+
 def duration(seconds: float) -> str:
     """``0.8 s``, ``2 min 5 s``, ``1 h 3 min``."""
     if seconds < 90:
@@ -223,5 +230,8 @@ def amount(count: float) -> str:
 
 
 def _plain(value: Any) -> str:
-    written = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, list | tuple):
+        written = ", ".join(map(str, value))
+    else:
+        written = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     return charts.shortened(written, 200)

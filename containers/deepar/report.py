@@ -21,27 +21,28 @@ def sections(run: Run) -> Iterator[Section]:
     """The last points of test series, or else of training series, forecast from those before."""
     forecaster = Forecaster(artifact.read(run.job.model))
     horizon = forecaster.settings.prediction_length
-    series = [one for one in run.kept.get("series", ()) if len(one) > horizon]
-    chosen = series[:: -(-len(series) // _SERIES)] if series else []
+    series = run.kept.get("series", ())
+    long = [number for number, one in enumerate(series) if len(one) > horizon]
+    chosen = long[:: max(1, -(-len(long) // _SERIES))]
     if not chosen:
         return
-    past = [one.until(len(one) - horizon) for one in chosen]
+    past = [series[number].until(len(series[number]) - horizon) for number in chosen]
     paths = forecaster.paths(past, _DRAWS, np.random.default_rng(run.seed))
     drawn = [
-        _drawn(number, one, path, horizon)
-        for number, (one, path) in enumerate(zip(chosen, paths, strict=True))
+        _drawn(f"series {number + 1}", series[number], path, horizon)
+        for number, path in zip(chosen, paths, strict=True)
     ]
     note = "" if "test" in run.channels else " The model has learned from these series, their ends included."
     what = f"The last {horizon} points of {len(chosen)} series, forecast from those before them."
     yield Section("Forecasts", [page.figures(*drawn)], what + note)
 
 
-def _drawn(number: int, one: Series, paths: np.ndarray, horizon: int) -> tuple[str, str]:
+def _drawn(name: str, one: Series, paths: np.ndarray, horizon: int) -> tuple[str, str]:
     start = len(one) - horizon
     before, after = np.arange(max(0, start - 3 * horizon), start), np.arange(start, len(one))
     bands = [(np.quantile(paths, low, 0), np.quantile(paths, high, 0), name) for low, high, name in _BANDS]
     chart = charts.bands(
-        f"forecast of series {number + 1}",
+        f"forecast of {name}",
         after,
         np.median(paths, 0),
         bands,
@@ -50,4 +51,4 @@ def _drawn(number: int, one: Series, paths: np.ndarray, horizon: int) -> tuple[s
         "point",
     )
     category = f", category {', '.join(map(str, one.cat))}" if one.cat else ""
-    return chart, f"A series from {str(one.start).replace('T', ' ')}{category}"
+    return chart, f"{name.capitalize()}, from {str(one.start).replace('T', ' ')}{category}"

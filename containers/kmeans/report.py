@@ -27,6 +27,8 @@ def sections(run: Run) -> Iterator[Section]:
     rows = dense(found.batch.features)
     answers = predict.load(run.job.model).predict(rows, {})
     clusters = answers["closest_cluster"].astype(int)
+    distances = answers["distance_to_cluster"].astype(np.float64)
+    squares = float(np.square(distances).mean())  # the metric msd of training is of weighted centers
     sizes = np.bincount(clusters, minlength=run.hyperparameters["k"])
     drawn = [
         (
@@ -34,8 +36,8 @@ def sections(run: Run) -> Iterator[Section]:
             f"Rows in each cluster; the largest has {sizes.max()}, the smallest {sizes.min()}",
         ),
         (
-            charts.histogram("distances", {"rows": answers["distance_to_cluster"]}, "distance to the center"),
-            "Distances of rows to their centers",
+            charts.histogram("distances", {"rows": distances}, "distance to the center"),
+            f"Distances of rows to their centers; the mean of their squares is {squares:.6g}",
         ),
     ]
     if rows.shape[1] > 1 and len(rows) > 2:

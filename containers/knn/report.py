@@ -12,6 +12,11 @@ from common.report.page import Section
 from common.training import Run
 from containers.knn import predict
 
+_DISTANCES = {
+    "L2": "squared distance",
+    "INNER_PRODUCT": "minus the inner product",
+    "COSINE": "1 - the cosine",
+}
 _ROWS = 1000  # each is a search of the whole index
 
 
@@ -20,10 +25,10 @@ def sections(run: Run) -> Iterator[Section]:
     found = samples.rows(run, "test", "train")
     if found is None or found.batch.labels is None:
         return
-    step = -(-len(found.batch) // _ROWS)
-    batch = found.batch[::step]
-    answers = predict.load(run.job.model).predict(dense(batch.features), {"verbose": "true"})
-    labels, source = found.batch.labels[::step].ravel(), f"{len(batch):,} rows of channel {found.channel}"
+    found = found.fewer(_ROWS)
+    assert found.batch.labels is not None
+    answers = predict.load(run.job.model).predict(dense(found.batch.features), {"verbose": "true"})
+    labels, source = found.batch.labels.ravel(), found.described
     if found.channel == "train":
         source += ", whose nearest neighbor is the row itself"
     if run.hyperparameters["predictor_type"] == "classifier":
@@ -34,5 +39,7 @@ def sections(run: Run) -> Iterator[Section]:
     else:
         yield from supervised.regression(labels, answers["predicted_label"], source)
         groups = {"rows": np.asarray(answers["distances"]).mean(1)}
-    chart = charts.histogram("distances to neighbors", groups, "mean distance to the neighbors")
-    yield Section("Neighbors", [page.figures((chart, "How far the k nearest neighbors of a row are"))])
+    values = run.hyperparameters
+    chart = charts.histogram("distances to neighbors", groups, f"mean {_DISTANCES[values['index_metric']]}")
+    neighbors = f"{values['k']} nearest neighbors of a row are" if values["k"] > 1 else "nearest neighbor is"
+    yield Section("Neighbors", [page.figures((chart, f"How far the {neighbors}"))])

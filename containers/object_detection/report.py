@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from common.images.sources import Item
 from common.report import images, page
+from common.report.drawing import BRIGHT
 from common.report.page import Section
 from common.training import Run
 from containers.object_detection import predict, reading
@@ -17,28 +19,42 @@ from containers.object_detection.annotations import Objects
 
 _SURE, _MOST = 0.3, 20
 
+Rows = list[list[float]]  # class and box; of found ones class, score and box
+
 
 def sections(run: Run) -> Iterator[Section]:
     """Of the validation images."""
     model = predict.load(run.job.model)
-    answers = images.answered(images.spread(_items(run)), lambda data: model.predict(data, {})["prediction"])
-    shown = [images.small(data, *_told(item, found)) for item, data, found in answers]
+    answered = images.answered(images.spread(_items(run)), lambda data: model.predict(data, {})["prediction"])
+    answers = [(data, _wanted(item), _sure(found)) for item, data, found in answered]
+    shown = [images.small(data, *_told(wanted, sure)) for data, wanted, sure in answers]
     if shown:
+        classes = sorted({int(row[0]) for _, wanted, sure in answers for row in (*wanted, *sure)})
+        key = page.key((BRIGHT[one % len(BRIGHT)], f"class {one}") for one in classes)
         note = (
-            f"Of channel validation. Colours are classes; grey boxes are those of the annotations. "
-            f"Found boxes of a score from {_SURE} are drawn."
+            f"Of channel validation. Found boxes of a score from {_SURE} are drawn, the {_MOST} surest of an "
+            "image at most, in the colours of their classes; dashed boxes are those of the annotations."
         )
-        yield Section("Images and predictions", [page.pictures(shown)], note)
+        yield Section("Images and predictions", [key, page.pictures(shown)], note)
 
 
-def _told(item: Item, found: np.ndarray) -> tuple[str, list[Any]]:
-    sure = [row for row in found.tolist() if row[1] >= _SURE][:_MOST]
-    wanted = item.label.boxes if hasattr(item.label, "boxes") else np.empty((0, 6))
-    # The ninth colour is the grey one.
-    boxes = [(*row[1:5], f"annotated {int(row[0])}", 8) for row in wanted.tolist()]
-    boxes += [(*row[2:6], f"class {int(row[0])}, {row[1]:.2f}", int(row[0]) % 8) for row in sure]
-    told = ", ".join(f"class {int(row[0])} {row[1]:.0%}" for row in sure[:3]) or "nothing found"
-    return f"{told}; {len(wanted)} annotated", boxes
+def _wanted(item: Item) -> Rows:
+    return item.label.boxes.tolist() if hasattr(item.label, "boxes") else []
+
+
+def _sure(found: np.ndarray) -> Rows:
+    return sorted((row for row in found.tolist() if row[1] >= _SURE), key=lambda row: -row[1])
+
+
+def _told(wanted: Rows, sure: Rows) -> tuple[str, list[Any]]:
+    """A caption, and boxes: the surest that were found, and above them the annotated ones."""
+    boxes = [(*row[2:6], f"class {int(row[0])}, {row[1]:.2f}", int(row[0])) for row in sure[:_MOST]]
+    boxes += [(*row[1:5], f"class {int(row[0])}, annotated", page.WANTED) for row in wanted]
+    surest = ", ".join(f"class {int(row[0])} {row[1]:.0%}" for row in sure[:3]) or "nothing"
+    more = f" and {len(sure) - 3} more" if len(sure) > 3 else ""
+    counts = sorted(Counter(int(row[0]) for row in wanted).items())
+    annotated = ", ".join(f"class {one}" if many == 1 else f"{many} of class {one}" for one, many in counts)
+    return f"found: {surest}{more}; annotated: {annotated or 'nothing'}", boxes
 
 
 def _items(run: Run) -> list[Item]:

@@ -34,6 +34,7 @@ def sections(run: Run) -> Iterator[Section]:
         if total > 0:
             share = variances / total
             numbers = np.arange(1, len(share) + 1)
+            who = f"{len(share)} components explain" if len(share) > 1 else "The first component explains"
             drawn.append(
                 (
                     charts.lines(
@@ -43,7 +44,7 @@ def sections(run: Run) -> Iterator[Section]:
                         "share of the variance",
                         whole=True,
                     ),
-                    f"{len(share)} components explain {share.sum():.1%} of the variance",
+                    f"{who} {share.sum():.1%} of the variance",
                 )
             )
         if projected.shape[1] > 1:

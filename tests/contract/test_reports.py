@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from common.batches import Batch, to_csr
-from common.formats import records
+from common.formats import ndarray, records
 from tests.containers.deepar import jobs as deepar
 from tests.containers.image_classification import pictures
 from tests.containers.object_detection import scenes as boxes
@@ -41,7 +41,7 @@ class Page(HTMLParser):
         self.addresses += [told[name] for name in ("src", "href", "srcset", "action") if told.get(name)]
         self.charts += tag == "svg" and told.get("role") == "img"
         self.images += tag == "img"
-        if tag not in ("meta", "img", "br", "link"):
+        if tag not in ("meta", "img", "br", "wbr", "link"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attributes):
@@ -387,6 +387,63 @@ def test_every_algorithm_has_a_case():
 
     tested = {case.id.split("-b")[0] for case in CASES}
     assert {n for n in manifest.known() if not any(t == n or t.startswith(f"{n}-") for t in tested)} == {"rl"}
+
+
+def test_every_row_that_is_told_of_is_counted(job):
+    """Anomalies are few: none of them may be left out."""
+    rows = np.column_stack(
+        [np.arange(2500) % 500 == 1, np.arange(2500) % 10 + 90.0 * (np.arange(2500) % 500 == 1)]
+    )
+    made = job("randomcutforest", num_trees=50, num_samples_per_tree=20, feature_dim=1)
+    made.channel("train", csv(rows[:, 1:]), f"{CSV};label_size=0").channel(
+        "test", csv(rows), f"{CSV};label_size=1"
+    )
+    _, text = report(made.run().succeeded())
+    assert "of all 2,500 rows of channel test" in text
+    assert '<tr><td>1</td><td class="number">5</td>' in text
+
+
+def test_the_mean_squared_distance_is_that_of_rows(job):
+    """The job's own msd is of the centers that its last step had."""
+    rows = csv(np.random.default_rng(0).normal(size=(400, 1)))
+    made = job("kmeans", k=3, feature_dim=1).channel("train", rows, f"{CSV};label_size=0")
+    done = made.run().succeeded()
+    _, text = report(done)
+    centers = ndarray.load(done.model / "model_algo-1")
+    points = np.loadtxt(rows.decode().splitlines()).reshape(-1, 1)
+    expected = np.square(points - np.asarray(centers).reshape(1, -1)).min(1).mean()
+    (told,) = re.findall(r"Distances of rows to their centers; the mean of their squares is ([\d.]+)", text)
+    assert float(told) == pytest.approx(expected, rel=1e-4)
+
+
+def test_one_component(job):
+    made = job("pca", num_components=1, feature_dim=4, mini_batch_size=50).channel("train", csv(table()), CSV)
+    _, text = report(made.run().succeeded())
+    assert "The first component explains" in text
+
+
+def test_forecasts_name_their_series(job):
+    made = job("forecasting-deepar", **deepar.JOB)
+    lines = deepar.lines(*deepar.waves())
+    made.channel("train", lines, JSON_LINES).channel("test", lines, JSON_LINES)
+    _, text = report(made.run().succeeded())
+    count = len(lines.splitlines())
+    step = -(-count // 6)
+    expected = [str(number + 1) for number in range(0, count, step)]
+    assert re.findall(r"<figcaption>Series (\d+), from ", text) == expected
+
+
+@pytest.mark.parametrize(
+    ("metric", "told"),
+    [("L2", "squared distance"), ("INNER_PRODUCT", "minus the inner product"), ("COSINE", "1 - the cosine")],
+)
+def test_a_neighbors_distance_is_what_the_index_has(job, metric, told):
+    made = job("knn", predictor_type="classifier", k=3, sample_size=100, feature_dim=4, index_metric=metric)
+    made.channel("train", csv(table()), CSV).channel("test", csv(table(1200)), CSV)
+    _, text = report(made.run().succeeded())
+    assert f"mean {told}</text>" in text
+    assert "How far the 3 nearest neighbors of a row are" in text
+    assert "of 600 rows of channel test evenly spread over all 1,200" in text
 
 
 def test_a_learned_table_is_shown(job):

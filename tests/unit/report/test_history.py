@@ -48,6 +48,43 @@ def test_rounds_of_boosting():
     assert cross.finals == {("train", "auc"): 0.75, ("test", "auc"): 0.5}
 
 
+def test_one_line_of_batches_an_epoch_is_a_curve_by_epoch():
+    """Object detection's losses: batch= counts the updates of the epoch, whose loss it is."""
+    lines = [
+        f"#quality_metric: host=algo-1, epoch={e}, batch=16 train smooth_l1 <loss>=({3 - e})" for e in (0, 1)
+    ]
+    found = history.read(lines, manifest.load("object-detection").metrics)
+    (only,) = found.curves
+    assert (only.unit, only.xs, only.ys) == ("epoch", [0, 1], [3, 2])
+    assert found.finals == {("train", "smooth_l1"): 2}
+    assert found.epochs == 2
+    assert history.read(lines[:1], ()).finals == {("train", "smooth_l1"): 3}
+
+
+def test_folds_and_their_mean():
+    """Each fold begins anew, and a line of the folds' means follows the last."""
+    fold = [f"[{r}]\ttrain-rmse:{3 - r}\tvalidation-rmse:{4 - r}" for r in range(2)]
+    found = history.read([*fold, *fold, "[2]\ttrain-rmse:2.0\tvalidation-rmse:3.0"], XGBOOST)
+    assert curve(found, "train", "rmse").xs == [0, 1, 0, 1]
+    assert found.finals == {("train", "rmse"): 2, ("validation", "rmse"): 3}
+    assert found.epochs == 2
+
+
+def test_several_lines_of_an_epoch_stand_side_by_side():
+    """Checkpoints of seq2seq; the last is told once more at the end."""
+    values = [(0, 9), (1, 8), (1, 7), (2, 6), (2, 6)]
+    lines = [f"#quality_metric: host=a, epoch={e}, validation perplexity <loss>={v}" for e, v in values]
+    found = history.read(lines, ())
+    (only,) = found.curves
+    assert (only.xs, only.ys) == ([0, 1, 1.5, 2], [9, 8, 7, 6])
+    assert found.epochs == 3
+
+
+def test_epochs_that_are_counted_from_one():
+    lines = [f"#quality_metric: host=a, epoch={e}, train total_loss <loss>={e}" for e in (1, 2, 3)]
+    assert history.read(lines, ()).epochs == 3
+
+
 def test_an_algorithms_own_forms_by_its_manifests_regexes():
     lines = [f"{STAMP}Epoch[{e}] Validation-accuracy={0.5 + e / 10}" for e in range(3)]
     found = history.read(lines, manifest.load("image-classification").metrics)

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from sklearn import metrics
 from sklearn.decomposition import PCA
 
+from common import manifest
 from common.batches import CSR, Batch, to_csr
 from common.channels.channel import Channel
 from common.job import ChannelConfig
 from common.manifest import ChannelSpec
-from common.report import charts, page, samples, tape, writing
+from common.report import charts, curves, history, page, samples, tape, writing
 from common.report.drawing import COLOURS
 from common.report.planes import plane
 from common.report.supervised import Curve, binary, classes, regression
@@ -73,12 +74,124 @@ def test_a_line_of_many_points_keeps_its_ends():
     assert len(svg) < 40_000
 
 
+def test_small_differences_stay_on_an_axis():
+    """Coordinates are rounded to shorten a page; numbers that are read are not."""
+    svg = charts.lines("a", {"b": ([0, 1], [0.0012, 0.0018])})
+    ticks = re.findall(r">(0\.00\d+)</text>", svg)
+    assert len(set(ticks)) == len(ticks) > 3
+
+
+def test_a_long_line_keeps_its_peaks():
+    ys = np.zeros(10_000)
+    ys[[1234, 7001]] = 60, -20
+    svg = charts.lines("a", {"b": (np.arange(10_000), ys)})
+    assert len(svg) < 40_000
+    assert ">60<" in svg
+    assert ">−20<" in svg
+
+
+def test_the_names_of_measures_fit_their_axis():
+    svg = charts.lines("a", {"b": ([0, 1], [0, 1])}, "epoch", "binary_classification_cross_entropy_objective")
+    assert "binary_classification_cross_ent…" in svg
+
+
+@pytest.mark.parametrize("count", [30, 40])
+def test_the_classes_below_a_matrix_leave_each_other_room(count):
+    names = [f"{1000 + number}" for number in range(count)]
+    svg = charts.matrix("a", np.eye(count, dtype=int), range(count), names)
+    assert svg.count(">10") <= 24
+    assert "rotate(-45" in svg
+
+
+def test_a_line_that_begins_anew_is_broken():
+    """The folds of a cross-validation."""
+    paths = [
+        re.search(r'<path d="([^"]*)"[^>]*stroke: var\(--c0\)', charts.lines("a", {"b": (xs, [1, 2, 3, 4])}))[
+            1
+        ]
+        for xs in ([0, 1, 2, 3], [0, 1, 0, 1])
+    ]
+    assert [path.count("M") for path in paths] == [1, 2]
+
+
+def test_one_component_has_a_whole_number():
+    assert ">0.9" not in charts.lines("a", {"b": ([1], [5])}, whole=True)
+
+
+def test_a_group_keeps_its_colour_where_another_is_empty():
+    assert "fill: var(--c1)" in charts.histogram("a", {"label 1": [], "other": [1, 2]}, "x")
+
+
+def test_counts_of_rows_are_whole():
+    svg = charts.histogram("a", {"b": [1.0]}, "x")
+    assert ">0.5<" not in svg
+    assert ">0.2<" not in svg
+
+
 def test_a_page_shows_any_text_as_it_is():
     bad = "<script>alert('x')</script> & \"more\""
     sections = [page.Section(bad, [page.table([bad], [[bad]]), page.paragraph(bad)], bad)]
     shown = page.document(bad, page.facts({bad: bad}), sections)
     assert "<script" not in shown
     assert "&lt;script&gt;" in shown
+
+
+def test_the_best_of_a_curve():
+    """The epoch whose model is kept is seldom the last."""
+    metrics_of = manifest.load("image-classification").metrics
+    lines = [f"Epoch[{e}] Validation-accuracy={a}" for e, a in enumerate((0.5, 0.75, 0.25))]
+    assert curves.best(history.read(lines, metrics_of), metrics_of) == {
+        "validation:accuracy": "0.75\N{NO-BREAK SPACE}(epoch\N{NO-BREAK SPACE}1)"
+    }
+    assert curves.best(history.read(lines[:1], metrics_of), metrics_of) == {}
+    folds = [f"[{r}]\ttrain-rmse:1\tvalidation-rmse:{4 - r}" for r in (0, 1, 0, 1, 2)]
+    boosted = manifest.load("xgboost").metrics
+    assert curves.best(history.read(folds, boosted), boosted) == {}
+    assert curves.best(history.read(folds[:2], boosted), boosted) == {
+        "validation:rmse": "3\N{NO-BREAK SPACE}(round\N{NO-BREAK SPACE}1)"
+    }
+
+
+def test_boxes_are_seen_on_any_photograph():
+    """By the colours of the night on a shadow; what is wanted is dashed and above what was found."""
+    boxes = [(0, 0, 0.5, 0.5, "class 1", 1), (0, 0, 1, 1, "annotated 1", page.WANTED)]
+    shown = page.pictures([page.Picture(b"", "image/jpeg", "a", boxes)])
+    found, wanted = re.findall("<rect[^>]*>", shown)
+    assert f'stroke="{COLOURS["c1"][1]}"' in found
+    assert "dasharray" not in found
+    assert "dasharray" in wanted
+    assert "drop-shadow" in page.STYLE
+
+
+def test_a_key_names_colours():
+    shown = page.key([("#123456", "class <0>")])
+    assert "background:#123456" in shown
+    assert "class &lt;0&gt;" in shown
+
+
+def test_sentences_in_a_table_keep_some_width():
+    """On a phone the table scrolls; a column of single words would be taller than the window."""
+    shown = page.table(["a"], [["a sentence that is longer than a few words"], ["word"]])
+    assert '<td class="long">a sentence' in shown
+    assert "<td>word" in shown
+
+
+def test_long_names_break_where_their_words_end():
+    assert "validation:<wbr>pixel_<wbr>accuracy" in page.facts({"validation:pixel_accuracy": 1})
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(["msd", "ssd"], "msd, ssd"), ((), ""), (True, "true"), (None, ""), (0.1, "0.1")],
+    ids=str,
+)
+def test_hyperparameters_as_they_are_given(value, shown):
+    assert writing._plain(value) == shown
+
+
+@pytest.mark.parametrize(("rate", "shown"), [(0.361, "0.36"), (1.987, "2"), (88756.3, "88,756")], ids=str)
+def test_rates(rate, shown):
+    assert page.number(writing._rate(rate)) == shown
 
 
 @pytest.mark.parametrize(
@@ -90,6 +203,7 @@ def test_a_page_shows_any_text_as_it_is():
         (True, "True"),
         ("a", "a"),
         (-3, "-3"),
+        (8.9947614221281e22, "8.99476e+22"),
     ],
     ids=str,
 )
@@ -137,6 +251,20 @@ def test_many_classes_are_cut_to_the_commonest():
     labels = np.arange(1000) % 100
     (section,) = classes(labels, labels, "here")
     assert section.parts[1].count("<tr>") == 41
+    assert "the 40 commonest of 100 classes" in section.parts[0]
+
+
+def test_classes_that_are_cut_off_count_in_the_figures_of_the_others():
+    labels = np.repeat(np.arange(100), np.arange(101, 1, -1))
+    guesses = np.where(RANDOM.random(len(labels)) < 0.5, labels, RANDOM.integers(0, 100, len(labels)))
+    (section,) = classes(labels, guesses, "here")
+    precision, recall, _, rows = metrics.precision_recall_fscore_support(labels, guesses)
+    cells = r"<tr><td>(\d+)</td>" + r'<td class="number">([^<]*)</td>' * 3
+    told = re.findall(cells, section.parts[1])
+    assert len(told) == 40
+    for name, *values in told:
+        expected = rows[int(name)], precision[int(name)], recall[int(name)]
+        assert [float(value) for value in values] == pytest.approx(expected, abs=1e-4)
 
 
 def test_regression_tells_its_errors():
@@ -180,6 +308,19 @@ def test_a_sample_is_evenly_spread(tmp_path, rows):
     assert len(set(steps.tolist())) <= 1
     assert len(labels) == rows if rows <= 8000 else samples.ROWS <= len(labels) <= 2 * samples.ROWS
     np.testing.assert_array_equal(found.batch.features[:, 0], labels + 0.5)
+
+
+def test_fewer_rows_of_a_sample_are_told_as_such(tmp_path):
+    found = samples.rows(run_of(channel_of(tmp_path, 1500)), "test")
+    assert found.fewer(2000) is found
+    fewer = found.fewer(1000)
+    assert fewer.described == "750 rows of channel test evenly spread over all 1,500"
+    np.testing.assert_array_equal(fewer.batch.labels, np.arange(0, 1500, 2))
+
+
+def test_one_row_is_not_told_as_many(tmp_path):
+    found = samples.rows(run_of(channel_of(tmp_path, 1)), "test")
+    assert found.described == "the only row of channel test"
 
 
 def test_a_sample_of_nothing(tmp_path):

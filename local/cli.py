@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -36,6 +37,7 @@ _AS_THEY_ARE = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command. Exit code 0, 1 for what went wrong, 2 for a command line that can't be read."""
+    _open_what_is_closed()
     chosen = _parser().parse_args(arguments)
     # A request to stop is Ctrl-C's: jobs and endpoints are ended in good order, none is left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -51,10 +53,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         silence(sys.stdout)  # whoever read the output has enough
         sys.exit(EXIT_CODE)
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
+        # A copy that fails names both files, and it isn't told which is to blame.
+        names = [str(name) for name in (error.filename, error.filename2) if name]
+        place = f"{' to '.join(names)}: " if names else ""
         sys.exit(f"algodock: {place}{error.strerror or error}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _open_what_is_closed() -> None:
+    """Standard input and output that the caller has closed (``>&-``) lead nowhere.
+
+    Files that are opened later would take their numbers, and what is printed.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -387,7 +401,7 @@ def _train(chosen: argparse.Namespace) -> int:
     from local.training import failure, train
 
     algorithm = manifest.load(chosen.algorithm)
-    place = chosen.output or f"jobs/{algorithm.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    place = chosen.output or f"jobs/{_name_now(algorithm.name)}"
     remote = storage.is_s3(place)
     if remote:
         storage.parse(place)  # rather now than when the job has ended
@@ -404,9 +418,16 @@ def _train(chosen: argparse.Namespace) -> int:
         environment=_pairs("--environment", chosen.environment),
         checkpoints=chosen.checkpoints,
     )
-    code = train(spec, _runtime(chosen), sys.stdout)
-    if code:
-        print(f"algodock: the job failed: {failure(spec)}", file=sys.stderr)
+    began, told = time.time(), ""
+    try:
+        code = train(spec, _runtime(chosen), sys.stdout)
+        told = f"the job failed: {failure(spec)}" if code else ""
+    except (ClientError, AlgorithmError) as error:
+        if not remote or not _described_since(output, began):
+            raise
+        code, told = EXIT_CODE, str(error)
+    if told:
+        print(f"algodock: {told}", file=sys.stderr)
     made = sorted(path for path in output.iterdir() if path.is_file())
     if remote:  # also where it failed: to see why
         print(f"{output}: results, which go to {place}", file=sys.stderr)
@@ -417,6 +438,18 @@ def _train(chosen: argparse.Namespace) -> int:
     for report in sorted(output.glob("ml/*/output/data/report.html")):
         print(f"{report}: what to see of it", file=sys.stderr)
     return 0
+
+
+def _described_since(output: Path, began: float) -> bool:
+    """Whether a job that began then has left results, rather than an earlier one in the same folder."""
+    described = output / "job.json"
+    return described.is_file() and described.stat().st_mtime >= began
+
+
+def _name_now(algorithm: str) -> str:
+    """A job's name with the milliseconds, as the SageMaker SDK's: two may begin within a second."""
+    now = time.time()
+    return f"{algorithm}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{int(now * 1000) % 1000:03d}"
 
 
 def _tune(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:

@@ -31,6 +31,8 @@ READABLE = {
     ".recordio": content_types.RECORDIO_PROTOBUF,
 }
 
+_CELLS = 1 << 24  # of a matrix that is written with its zeros
+
 
 def convert(source: Path, target: Path, label_size: int) -> int:
     """Rewrites the rows of ``source`` in the format of ``target``'s ending; returns how many.
@@ -113,19 +115,31 @@ def _write_records(batches: Iterator[Batch], path: Path) -> int:
         return sum(len(batch) for batch in batches if file.write(encode_batch(batch)) >= 0)
 
 
-def _table(batch: Batch) -> np.ndarray:
-    features = dense(batch.features)
-    if batch.labels is None:
-        return features
-    return np.column_stack([batch.labels, features])
+def _tables(batches: Iterator[Batch]) -> Iterator[np.ndarray]:
+    """Labels and features as matrices, few rows at once of sparse ones that are wide."""
+    for batch in batches:
+        rows = max(1, _CELLS // max(1, batch.width))
+        for start in range(0, len(batch), rows):
+            part = batch[start : start + rows]
+            features = _dense(part)
+            yield features if part.labels is None else np.column_stack([part.labels, features])
+
+
+def _dense(batch: Batch) -> np.ndarray:
+    if batch.width > _CELLS:
+        raise ClientError(
+            f"rows of {batch.width:,} columns are too wide to be written with their zeros; accepted: up to "
+            f"{_CELLS:,}, or a target ending in .pbr or .libsvm"
+        )
+    return dense(batch.features)
 
 
 def _write_csv(batches: Iterator[Batch], path: Path) -> int:
     rows = 0
     with path.open("w") as file:
-        for batch in batches:
-            np.savetxt(file, _table(batch), fmt="%.9g", delimiter=",")
-            rows += len(batch)
+        for table in _tables(batches):
+            np.savetxt(file, table, fmt="%.9g", delimiter=",")
+            rows += len(table)
     return rows
 
 
@@ -153,7 +167,7 @@ def _pairs(batch: Batch, row: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _write_npz(batches: Iterator[Batch], path: Path) -> int:
     whole = join(list(batches))
-    arrays = {"features": dense(whole.features)}
+    arrays = {"features": _dense(whole)}
     if whole.labels is not None:
         arrays["labels"] = whole.labels
     with path.open("wb") as file:
@@ -168,12 +182,11 @@ def _write_parquet(batches: Iterator[Batch], path: Path) -> int:
     rows = 0
     writer = None
     try:
-        for batch in batches:
-            columns = _table(batch).T
-            table = pyarrow.table({f"column_{index}": column for index, column in enumerate(columns)})
+        for matrix in _tables(batches):
+            table = pyarrow.table({f"column_{index}": column for index, column in enumerate(matrix.T)})
             writer = writer or pyarrow.parquet.ParquetWriter(path, table.schema)
             writer.write_table(table)
-            rows += len(batch)
+            rows += len(matrix)
     finally:
         if writer:
             writer.close()

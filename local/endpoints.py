@@ -38,6 +38,10 @@ def unpacked(place: str, algorithm: str | None) -> Iterator[tuple[Manifest, Path
         yield manifest.load(str(algorithm or told)), root
 
 
+class Gone(AlgorithmError):
+    """The endpoint doesn't answer any more."""
+
+
 class Endpoint:
     """`serve` as a child process on a port of its own; when none is given a free one, for this machine only.
 
@@ -115,9 +119,15 @@ class Endpoint:
         return self._process.wait()
 
     def invoke(self, body: bytes, content_type: str, accept: str | None = None) -> bytes:
-        """POST /invocations. Raises ClientError with the endpoint's words for a status that isn't 2xx."""
+        """POST /invocations.
+
+        Raises ClientError with the endpoint's words for a status that isn't 2xx, Gone where none comes.
+        """
         headers = {"Content-Type": content_type, **({"Accept": accept} if accept else {})}
-        status, answer = self._request("POST", "/invocations", body, headers)
+        try:
+            status, answer = self._request("POST", "/invocations", body, headers)
+        except (OSError, http.client.HTTPException) as error:
+            raise Gone(f"the endpoint has ended or doesn't answer: {error}") from None
         if status >= 300:
             raise ClientError(f"the endpoint answered {status}: {answer.decode(errors='replace').strip()}")
         return answer

@@ -229,7 +229,7 @@ def _channel(spec: JobSpec, source: ChannelSource) -> _Channel:
     items = source.select()
     if not items:
         raise ClientError(f"channel {source.name}: no file at {source.uri}")
-    content_type = source.content_type or _told_by_ending(spec, source.name, items)
+    content_type = source.content_type or told_by_ending(spec, source.name, items)
     files: Mapping[str, Path] = {}
     sources: Sequence[Source] = []
     if source.augmented:
@@ -339,7 +339,7 @@ def possible(spec: JobSpec, source: ChannelSource) -> tuple[str, str]:
     return mode, distribution
 
 
-def _told_by_ending(spec: JobSpec, channel: str, items: Sequence[Item]) -> str | None:
+def told_by_ending(spec: JobSpec, channel: str, items: Sequence[Item]) -> str | None:
     """The content type by the files' ending, where the channel takes it: a .csv may hold plain sentences."""
     accepted = {content_types.parse(name).name for name in spec.manifest.channel(channel).content_types}
     found = inputs.first(items)
@@ -430,9 +430,7 @@ def unpack_model(place: str, folder: Path) -> str | None:
         # Not the jobs whose names only begin alike.
         uri = f"{place.rstrip('/')}/" if storage.is_s3(place) else place
         source = storage.local_copy(uri, folder.parent)
-    algorithm = None
-    if (source / "job.json").is_file():
-        algorithm = json.loads((source / "job.json").read_text())["algorithm"]
+    algorithm = _algorithm(source / "job.json") if (source / "job.json").is_file() else None
     archive = source / "model.tar.gz" if source.is_dir() else source
     if source.is_dir() and not archive.exists():
         if algorithm or not any(source.iterdir()):
@@ -448,6 +446,14 @@ def unpack_model(place: str, folder: Path) -> str | None:
         reason = str(error).split("\n")[0].rstrip(":")
         raise ClientError(f"{archive} is not a model.tar.gz: {reason}") from None
     return algorithm
+
+
+def _algorithm(described: Path) -> str | None:
+    try:
+        told = json.loads(described.read_text("utf-8"))["algorithm"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ClientError(f"{described} is damaged; accepted: what algodock train wrote") from None
+    return str(told) if told else None
 
 
 def free_port() -> int:

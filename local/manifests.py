@@ -24,7 +24,7 @@ def listed(content: bytes, uri: str) -> list[tuple[str, str]]:
     """What a ManifestFile names: each entry's name and its whole address. Raises ClientError."""
     try:
         found = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ClientError(f"{uri} is not JSON: {error}; accepted: {_FORM}") from None
     first = found[0] if isinstance(found, list) and found else None
     prefix = first.get("prefix") if isinstance(first, dict) else None
@@ -95,7 +95,7 @@ class AugmentedManifest:
         end = self._content.find(b"\n", start)
         try:
             found = json.loads(self._content[start : end if end >= 0 else None])
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ClientError(f"{self._where(start)} is not JSON: {error}") from None
         for name in self._attributes:
             if not isinstance(found, dict) or name not in found:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -14,7 +16,7 @@ from common.failures import ClientError
 from common.formats import Layout, decode
 from local import inputs, storage
 from local.checkpoints import Checkpoints
-from local.jobs import ChannelSource, Ending, Host, JobSpec, content_type_of, lay_out, pack
+from local.jobs import ChannelSource, Ending, Host, JobSpec, lay_out, pack, told_by_ending
 from local.runtimes import Running, Runtime
 from local.watching import watch
 
@@ -27,14 +29,37 @@ def train(
     ``stopped`` tells whether whoever runs the job has asked its hosts to stop; an interrupt does so anyway.
     """
     spec = with_feature_dim(spec)
-    spec.output.mkdir(parents=True, exist_ok=True)
+    with alone(spec.output):
+        try:
+            hosts = lay_out(spec, runtime.host_names(spec.host_count))
+            # Around all the rest: results are packed also when the checkpoints can't be kept.
+            with _checkpoints(spec, hosts):
+                return _ended(spec, runtime, hosts, screen, stopped)
+        finally:
+            shutil.rmtree(storage.downloads(spec.output), ignore_errors=True)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Makes the folder of a job or a tuning and holds it. Raises ClientError while another run does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    held = os.open(folder, os.O_RDONLY)
     try:
-        hosts = lay_out(spec, runtime.host_names(spec.host_count))
-        # Around all the rest: results are packed also when the checkpoints can't be kept.
-        with _checkpoints(spec, hosts):
-            return _ended(spec, runtime, hosts, screen, stopped)
+        with suppress(OSError):  # a file system that has no locks
+            _lock(held, folder)
+        yield
     finally:
-        shutil.rmtree(storage.downloads(spec.output), ignore_errors=True)
+        os.close(held)
+
+
+def _lock(held: int, folder: Path) -> None:
+    try:
+        # The system's, which ends with the process however that ends, and leaves no file.
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ClientError(
+            f"another run writes to {folder}; accepted: another --output, or this one once that has ended"
+        ) from None
 
 
 def _ended(
@@ -125,7 +150,10 @@ def failure(spec: JobSpec) -> str:
 
 
 def with_feature_dim(spec: JobSpec) -> JobSpec:
-    """Fills in feature_dim from the training data's first rows, as the SageMaker SDK's estimators do."""
+    """Fills in feature_dim from the training data's first rows, as the SageMaker SDK's estimators do.
+
+    Raises ClientError, and OSError, for data that can't be read, which a missing feature_dim would hide.
+    """
     names = {parameter.name: parameter for parameter in spec.manifest.declaration().parameters}
     needed = "feature_dim" in names and names["feature_dim"].required
     if not needed or "feature_dim" in spec.hyperparameters:
@@ -144,13 +172,16 @@ def _width(spec: JobSpec, channel: ChannelSource) -> int | None:
     if item is None:
         return None
     described = spec.manifest.channel(channel.name)
-    written = channel.content_type or content_type_of(Path(item.name)) or described.content_types[0]
+    told = channel.content_type or told_by_ending(spec, channel.name, [item])
+    written = told or described.content_types[0]
     media_type = content_types.parse(written)
     csv = media_type.name == content_types.CSV
     layout = Layout(label_size=media_type.integer("label_size", described.label_size) if csv else 0)
-    try:
-        with inputs.opened(item) as stream:
-            first = next(decode(stream, item.name, media_type, layout), None)
-    except (ClientError, OSError):
-        return None  # `train` will say what is wrong with the data, in its own words
-    return None if first is None else first.width
+    with inputs.opened(item) as stream:
+        first = next(decode(stream, item.name, media_type, layout), None)
+    if first is None:
+        raise ClientError(
+            f"channel {channel.name}: {item.name} holds no rows, which would tell feature_dim; accepted: "
+            "rows, or -p feature_dim=N"
+        )
+    return first.width

@@ -17,13 +17,16 @@ from typing import Any
 from common import content_types
 from common.content_types import CSV, JSON, JSON_LINES
 from common.failures import ClientError, one_of
+from common.formats import recordio
 from common.job import written
-from local.selecting import selection
+from local.selecting import Selection, selection
 
 MAX_PAYLOAD = 6 * 1024 * 1024  # bytes: SageMaker's default for a real-time request and a batch record
 MOST_PAYLOAD = 100 * 1024 * 1024  # of all requests under way
+csv.field_size_limit(MOST_PAYLOAD)  # a cell may be as long as a request
 STRATEGIES, SPLITS = ("MultiRecord", "SingleRecord"), ("None", "Line", "RecordIO")
 
+_MAGIC = recordio.MAGIC.to_bytes(4, "little")
 LINES = (content_types.CSV, content_types.JSON_LINES, content_types.LIBSVM)
 
 
@@ -64,7 +67,8 @@ class Settings:
             raise ClientError(f"split type '{self.split_type}' is unknown; accepted: {one_of(SPLITS)}")
         if not 1 <= self.limit <= MOST_PAYLOAD or self.concurrency < 1:
             raise ClientError(
-                "a request's payload is 1 byte to 100 MB, and one request at least is under way"
+                f"{self.concurrency} requests at once of {self.limit >> 20} MB are asked for; accepted: 1 or "
+                "more, of 1 to 100 MB"
             )
         if self.concurrency * self.limit > MOST_PAYLOAD:
             raise ClientError(
@@ -95,6 +99,14 @@ def split(
     ``how`` is Line, RecordIO or None; without it lines and RecordIO records are cut where the content type
     has them. Raises ClientError for a record that alone is larger.
     """
+    for _, part in _cut(body, content_type, limit, how, single):
+        yield part
+
+
+def _cut(
+    body: bytes, content_type: str, limit: int, how: str | None, single: bool
+) -> Iterator[tuple[int, bytes]]:
+    """The same, each part with the number of its first record."""
     name = content_types.parse(content_type).name
     if how == "Line" or (how is None and name in LINES):
         ends = _line_ends
@@ -103,15 +115,16 @@ def split(
     else:
         ends = _whole
     start = end = 0
+    first = 1
     for number, stop in enumerate(ends(body), 1):
         if stop - end > limit:
             raise ClientError(f"record {number} has {stop - end} bytes; accepted: at most {limit}")
         if stop - start > limit or (single and end > start):
-            yield body[start:end]
-            start = end
+            yield first, body[start:end]
+            start, first = end, number
         end = stop
     if end > start:
-        yield body[start:end]
+        yield first, body[start:end]
 
 
 def _line_ends(body: bytes) -> Iterator[int]:
@@ -124,6 +137,8 @@ def _line_ends(body: bytes) -> Iterator[int]:
 def _record_ends(body: bytes) -> Iterator[int]:
     end = 0
     while end < len(body):
+        if body[end : end + 4] != _MAGIC:
+            raise ClientError(f"byte {end} doesn't begin a RecordIO record; accepted: whole records")
         length = int.from_bytes(body[end + 4 : end + 8], "little") & 0x1FFFFFFF
         end = min(len(body), end + 8 + (length + 3) // 4 * 4)
         yield end
@@ -141,12 +156,13 @@ def transform(source: Path, target: Path, invoke: Callable[[bytes], bytes], sett
     lines = settings.kind in LINES if settings.assemble_with is None else settings.assemble_with == "Line"
     process = _Processing(settings) if settings.processed else None
 
-    def asked(part: tuple[int, bytes]) -> bytes:
-        number, body = part
+    def asked(part: tuple[int, tuple[int, bytes]]) -> bytes:
+        number, (first, body) = part
         try:
             return process(body, invoke) if process else invoke(body)
         except ClientError as error:
-            raise ClientError(f"request {number}: {error}") from None
+            place = "" if first in (1, number) else f", from record {first} on"
+            raise ClientError(f"request {number}{place}: {error}") from None
 
     try:
         with (
@@ -156,7 +172,7 @@ def transform(source: Path, target: Path, invoke: Callable[[bytes], bytes], sett
         ):
             single = settings.strategy == "SingleRecord"
             parts = enumerate(
-                split(contents(source), settings.content_type, settings.limit, settings.split_type, single), 1
+                _cut(contents(source), settings.content_type, settings.limit, settings.split_type, single), 1
             )
             # As many requests under way as workers, so that memory holds those alone.
             while window := list(islice(parts, settings.concurrency)):
@@ -183,11 +199,16 @@ class _Processing:
         self._answers_lines = accept in (CSV, JSON_LINES)
 
     def __call__(self, body: bytes, invoke: Callable[[bytes], bytes]) -> bytes:
-        records = self._read(body, self._csv, self._csv or self._by_line)
+        records = _read(body, self._csv, self._csv or self._by_line)
         if self._settings.input_filter != "$":
-            body = self._write([self._before(record) for record in records])
+            body = self._write(_filtered(self._before, records))
         answer = invoke(body)
-        answers = self._read(answer, self._answers_csv, self._answers_lines)
+        try:
+            answers = _read(answer, self._answers_csv, self._answers_lines)
+        except ClientError as error:
+            raise ClientError(
+                f"of the answer, {error}; accepted: --accept {CSV}, {JSON} or {JSON_LINES}"
+            ) from None
         if not self._answers_lines and len(records) != 1:
             answers = _items(answers[0])
         if len(answers) != len(records):
@@ -197,7 +218,7 @@ class _Processing:
             )
         if self._settings.join:
             answers = [self._joined(*pair) for pair in zip(records, answers, strict=True)]
-        return self._write([self._after(one) for one in answers])
+        return self._write(_filtered(self._after, answers))
 
     @property
     def _by_line(self) -> bool:
@@ -210,16 +231,6 @@ class _Processing:
             return {**record, "SageMakerOutput": answer}
         return {"SageMakerInput": record, "SageMakerOutput": answer}
 
-    def _read(self, body: bytes, as_csv: bool, by_line: bool) -> list[Any]:
-        try:
-            text = body.decode("utf-8")
-            if as_csv:
-                return [row for row in csv.reader(io.StringIO(text)) if row]
-            pieces = text.splitlines() if by_line else [text]
-            return [json.loads(piece) for piece in pieces if piece.strip()]
-        except (ValueError, csv.Error) as error:
-            raise ClientError(f"a record isn't {'CSV' if as_csv else 'JSON'}: {error}") from None
-
     def _write(self, records: list[Any]) -> bytes:
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
@@ -230,6 +241,38 @@ class _Processing:
             else:
                 out.write(f"{json.dumps(record)}\n")
         return out.getvalue().encode()
+
+
+def _read(body: bytes, as_csv: bool, by_line: bool) -> list[Any]:
+    """The records of a body. Raises ClientError with the number of one that can't be read."""
+    found: list[Any] = []
+    number = 1
+    try:
+        text = body.decode("utf-8")
+        if as_csv:
+            for row in csv.reader(io.StringIO(text)):
+                found.append(row)
+                number += 1
+            return [row for row in found if row]
+        # Not splitlines: a JSON text may hold what other writings take for the end of a line.
+        for piece in text.split("\n") if by_line else [text]:
+            if piece.strip():
+                found.append(json.loads(piece))
+            number += 1
+    except (ValueError, RecursionError, csv.Error) as error:
+        raise ClientError(f"record {number} isn't {'CSV' if as_csv else 'JSON'}: {error}") from None
+    return found
+
+
+def _filtered(choose: Selection, records: list[Any]) -> list[Any]:
+    """What is chosen of each. Raises ClientError with the number of one that hasn't got it."""
+    found = []
+    for number, record in enumerate(records, 1):
+        try:
+            found.append(choose(record))
+        except ClientError as error:
+            raise ClientError(f"record {number}: {error}") from None
+    return found
 
 
 def _items(answer: Any) -> list[Any]:

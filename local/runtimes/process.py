@@ -7,23 +7,28 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
+from common.failures import ClientError
 from common.manifest import Manifest
 from local.jobs import Host, free_port
 from local.runtimes import Running
 
+_MOST_HOSTS = 254  # addresses that begin with 127.0.0.
+
 
 def program(name: str) -> list[str]:
-    """The command of `train` or `serve` in this Python environment.
+    """The command of `train` or `serve` in this Python environment, ended with the thread that starts it.
 
     Not by the programs' names: Ray installs a `serve` too. -P: whatever modules the current folder has.
     """
-    return [sys.executable, "-P", "-m", {"train": "common", "serve": "serve"}[name]]
+    return [sys.executable, "-P", "-m", "local.child", {"train": "common", "serve": "serve"}[name]]
 
 
 class ProcessRuntime:
     """Runs each host as a child process; several hosts are 127.0.0.1, 127.0.0.2, ..."""
 
     def host_names(self, count: int) -> list[str]:
+        if count > _MOST_HOSTS:
+            raise ClientError(f"--hosts is {count}; accepted on one machine: up to {_MOST_HOSTS}")
         return ["algo-1"] if count == 1 else [f"127.0.0.{rank + 1}" for rank in range(count)]
 
     def start(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import threading
@@ -18,6 +19,7 @@ One = TypeVar("One")
 
 PART = 64 << 20  # bytes of a large object that one thread reads
 LARGE = 4 * PART
+_LONGEST_NAME = 255  # bytes
 _PERIOD = 0.2  # seconds between two looks of the line that moves
 
 
@@ -137,7 +139,13 @@ class Progress:
 
 
 def _check(wanted: Mapping[str, S3Object]) -> None:
-    """Raises ClientError when one object's name is another's folder: files can't be so."""
+    """Raises ClientError for names that files can't have: too long, or also another object's folder."""
+    for name, item in wanted.items():
+        if max(len(os.fsencode(part)) for part in name.split("/")) > _LONGEST_NAME:
+            raise ClientError(
+                f"{item.uri} has a name that is too long for a file; accepted: at most {_LONGEST_NAME} bytes "
+                "between slashes"
+            )
     folders = {str(parent) for name in wanted for parent in Path(name).parents}
     for name in folders & wanted.keys():
         raise ClientError(

@@ -19,9 +19,10 @@ from common.manifest import Manifest
 from local import storage
 from local.jobs import ChannelSource, usual
 from local.runtimes import Runtime
+from local.training import alone
 from local.tuning import describing, trials, warm_start
 from local.tuning.ranges import Words
-from local.tuning.request import documented, read
+from local.tuning.request import Tuning, documented, read
 from local.tuning.running import Tuner, check
 from local.tuning.trials import FAILED, RUNNING, STOPPED, Trial
 from local.watching import tell
@@ -122,7 +123,7 @@ def load(path: Path) -> dict[str, Any]:
     """A request from a file. Raises ClientError."""
     try:
         found = json.loads(path.read_text("utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ClientError(f"{path} is not JSON: {error}") from None
     if not isinstance(found, dict):
         raise ClientError(f"{path} is not a request; accepted: a JSON object")
@@ -232,13 +233,24 @@ def run(
     """
     tuning = read(request)
     check(tuning)
+    parents = warm_start.trials_of(tuning, request, folder)
+    with alone(folder):
+        return _run(tuning, request, folder, runtime, parents, screen)
+
+
+def _run(
+    tuning: Tuning,
+    request: dict[str, Any],
+    folder: Path,
+    runtime: Callable[[], Runtime],
+    parents: Sequence[Trial],
+    screen: IO[str],
+) -> int:
     earlier = trials.load(folder)
     if earlier and earlier[0] != request:
         raise ClientError(
             f"{folder} holds another tuning; accepted: an empty folder, or the same request to go on"
         )
-    parents = warm_start.trials_of(tuning, request, folder)
-    folder.mkdir(parents=True, exist_ok=True)
     tuner = Tuner(tuning, request, folder, runtime, parents=parents)
     if earlier:
         tuner = Tuner(tuning, request, folder, runtime, parents=parents, trials=earlier[1], ran=earlier[2])

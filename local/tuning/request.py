@@ -172,6 +172,16 @@ class _Reader:
             self._fault(f"{name} is '{value}'; accepted: an integer from {least} to {most}")
         return number
 
+    def _seconds(self, given: Mapping[str, Any]) -> float:
+        value = given.get("MaxRuntimeInSeconds")
+        try:
+            seconds = math.inf if value is None else float(value)
+        except (ValueError, TypeError):
+            seconds = 0.0
+        if not seconds > 0:
+            self._fault(f"MaxRuntimeInSeconds is '{value}'; accepted: a number of seconds above 0")
+        return seconds
+
     def _ranges(self, given: Mapping[str, Any]) -> Iterator[Range]:
         for one in given.get("IntegerParameterRanges") or ():
             yield from self._numbers(one, whole=True)
@@ -298,8 +308,8 @@ class _Reader:
             self._integer(
                 "MaxParallelTrainingJobs", given.get("MaxParallelTrainingJobs", 1), 1, _MOST_PARALLEL
             ),
-            float(given.get("MaxRuntimeInSeconds") or math.inf),
-            float(self._job.get("StoppingCondition", {}).get("MaxRuntimeInSeconds") or math.inf),
+            self._seconds(given),
+            self._seconds(self._job.get("StoppingCondition") or {}),
             None if target is None else float(target),
             None if idle is None else int(idle),
         )

@@ -155,7 +155,7 @@ class Tuner:
             self._end_all()
         finally:
             shutil.rmtree(storage.downloads(self.folder), ignore_errors=True)
-        if status == COMPLETED and all(trial.status == FAILED for trial in self.trials):
+        if status == COMPLETED and self.trials and all(trial.status == FAILED for trial in self.trials):
             status = FAILED
         self._save(status)
         return status

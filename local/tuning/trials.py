@@ -77,5 +77,5 @@ def load(folder: Path) -> tuple[dict[str, Any], list[Trial], float, str] | None:
         return kept["request"], trials, kept["seconds"], kept["status"]
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ClientError(f"{folder / FILE} is damaged; accepted: what algodock tune wrote") from None

@@ -44,6 +44,8 @@ def create(store: Store, endpoints: Endpoints, host: str) -> Flask:
 
     @app.errorhandler(HTTPException)
     def _failed(error: HTTPException) -> Answer:
+        if error.code == 413:
+            return _trouble(413, "what was sent is too large; accepted: up to 6 MB")
         return _trouble(error.code or 500, error.description or error.name)
 
     @app.errorhandler(ClientError)

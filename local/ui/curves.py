@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from markupsafe import Markup
 
 from common.manifest import MetricSpec
@@ -31,9 +32,12 @@ _looks: dict[Path, tuple[Stamp, float]] = {}  # the last one's, and until when i
 
 
 def drawn(paint: Callable[[], str]) -> Markup:
-    """A chart of ours as HTML, one at a time."""
-    with _drawing:
-        return Markup(paint())
+    """A chart of ours as HTML, one at a time; a sentence for numbers that have no chart."""
+    with _drawing, np.errstate(all="ignore"):
+        try:
+            return Markup(paint())
+        except (ValueError, ArithmeticError):  # Matplotlib's, for what is too large for an axis
+            return Markup('<p class="soft">These numbers are too large for a chart.</p>')
 
 
 def tail(job: Job) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.failures import AlgorithmError, ClientError
-from local.endpoints import Endpoint, unpacked
+from local.endpoints import Endpoint, Gone, unpacked
 from local.ui.folders import MODEL
 from local.ui.jobs import Job
 
@@ -133,11 +132,9 @@ class Endpoints:
             if served.trouble or served.endpoint is None or served.ending.is_set():
                 raise AlgorithmError(served.trouble or "the endpoint was stopped")
             return served.endpoint.invoke(body, content_type, accept)
-        except (OSError, http.client.HTTPException) as error:
+        except Gone as error:
             self.stop(job)
-            raise AlgorithmError(
-                f"the endpoint has ended: {error}; the next request starts another"
-            ) from None
+            raise AlgorithmError(f"{error}; the next request starts another") from None
         finally:
             with self._lock:
                 served.asked -= 1

@@ -40,7 +40,7 @@ def walk(folder: Path, depth: int) -> Iterator[Path]:
 
 def _shown(name: str) -> bool:
     """Whether a folder may be one of jobs: it isn't hidden, and its name can be written in an address."""
-    return not name.startswith(".") and name == name.encode(errors="replace").decode()
+    return not name.startswith(".") and "\n" not in name and name == name.encode(errors="replace").decode()
 
 
 def is_job(folder: Path) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-import math
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -175,6 +175,6 @@ def _is_box(row: object) -> bool:
     return (
         isinstance(row, list)
         and len(row) == 6
-        and all(isinstance(one, int | float) and math.isfinite(one) for one in row)
+        and all(isinstance(one, int | float) and abs(one) <= sys.float_info.max for one in row)
         and row[0] >= 0
     )

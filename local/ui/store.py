@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ ENDINGS = {told: status for told, status in OUTCOMES.items() if status != RUNNIN
 # For how long a job is thought to run that nobody is seen to write: it is between two files, or where its
 # writers can't be seen at all.
 _RECENT, _RECENT_UNSEEN = 10.0, 120.0
+_LATEST = 1e11  # seconds since 1970 that can be written as a date
 # Of these one at least is another when a job begins or ends.
 _CHANGING = (".", "ml", "ml/algo-1", "ml/algo-1/input", "ml/algo-1/output", DESCRIPTION, LOG, MODEL)
 
@@ -94,11 +96,10 @@ class Store:
             asked = request["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]
             objective = Objective(str(asked["MetricName"]), "", asked["Type"] == "Maximize")
             image = str(request["TrainingJobDefinition"]["AlgorithmSpecification"]["TrainingImage"])
+            if not all(map(_sound, tried)) or not _number(seconds, _LATEST):
+                return None
             started = min((float(trial.created) for trial in tried), default=folders.touched(folder))
             status = OUTCOMES.get(told, UNKNOWN)
-            seconds = float(seconds)
-            if not all(map(_sound, tried)):
-                return None
         except (ClientError, KeyError, TypeError, ValueError):
             return None
         if status == RUNNING:
@@ -166,13 +167,19 @@ class Store:
 
 def _sound(trial: Trial) -> bool:
     """Whether a trial is what `algodock tune` writes."""
-    numbers = [trial.created, *trial.reports, *(() if trial.ended is None else (trial.ended,))]
+    times = [trial.created, *(() if trial.ended is None else (trial.ended,))]
     texts = [trial.name, trial.status, trial.reason]
     return (
-        all(isinstance(one, int | float) for one in numbers)
+        all(_number(one, _LATEST) for one in times)
+        and all(_number(one, sys.float_info.max) for one in trial.reports)
         and all(isinstance(one, str) for one in texts)
         and isinstance(trial.values, dict)
     )
+
+
+def _number(value: object, most: float) -> bool:
+    """Whether it is a finite number of that size, also where it is an integer beyond all floats."""
+    return isinstance(value, int | float) and abs(value) <= most
 
 
 def _texts(value: object) -> dict[str, str]:

@@ -166,6 +166,42 @@ def test_endpoints_at_once_each_on_its_own_port_stopped_by_a_signal(job, rows):
             urllib.request.urlopen(f"http://127.0.0.1:{port}/ping")
 
 
+def test_an_endpoint_ends_with_whoever_started_it_also_after_kill_9(job):
+    port = free_port()
+    command = [ALGODOCK, "serve", job, "--port", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    while "answers on" not in server.stdout.readline():
+        assert server.poll() is None
+    server.kill()
+    server.communicate(timeout=40)  # until nobody holds its output any more
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", port)).close()
+
+
+def test_a_second_run_in_a_jobs_folder_is_refused_while_the_first_goes_on(tmp_path):
+    output = tmp_path / "out"
+    command = ["train", "kmeans", "--train", DIGITS, "-p", "k=10", "-p", "epochs=1000000", "--output", output]
+    first = subprocess.Popen([ALGODOCK, *map(str, command)], stdout=subprocess.PIPE, text=True)
+    assert first.stdout.readline()
+    told = f"algodock: another run writes to {output}; accepted: another --output"
+    assert algodock(*command, code=1).stderr.startswith(told)
+    first.terminate()
+    first.communicate(timeout=60)
+    assert first.returncode == 0
+    assert (output / "model.tar.gz").exists()
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_what_is_closed_is_no_error(job, rows, closed, tmp_path):
+    for command in (f"predict {job} {rows}", f"predict {job} -", f"transform {job} {rows} {tmp_path}/out"):
+        given = rows.read_text() if command.endswith("-") else None
+        line = f"{ALGODOCK} {command} {closed}"
+        done = subprocess.run(line, shell=True, input=given, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+    train = f"{ALGODOCK} train kmeans --train {DIGITS} -p k=3 --output {tmp_path}/job {closed}"
+    assert subprocess.run(train, shell=True, capture_output=True, timeout=60).returncode == 0
+
+
 def test_ctrl_c_stops_a_job_and_keeps_the_model(tmp_path):
     process = subprocess.Popen(
         [
@@ -194,6 +230,7 @@ def test_ctrl_c_stops_a_job_and_keeps_the_model(tmp_path):
         (["train", "kmeans", "--train", DIGITS, "-p", "k"], "accepted: NAME=VALUE"),
         (["train", "kmeans", "--train", DIGITS, "-p", "k=ten"], "k is 'ten'"),
         (["train", "kmeans", "--train", DIGITS, "-p", "k=3", "--hosts", "0"], "accepted: 1 or more"),
+        (["train", "kmeans", "--train", DIGITS, "-p", "k=3", "--hosts", "999999"], "up to 254"),
         (["describe", "nothing"], "algorithm nothing is unknown"),
         (["predict", "/nowhere", DIGITS], "/nowhere does not exist"),
         (["predict", DIGITS, DIGITS], "is not a model.tar.gz"),
@@ -229,6 +266,15 @@ def test_sparse_rows_become_equally_wide_however_late_the_widest_comes(tmp_path,
     algodock("convert", middle, back, "--label-size", 1)
     with back.open() as lines:
         assert {line.count(",") for line in lines} == {10}
+
+
+@pytest.mark.parametrize("ending", ["csv", "npz", "parquet"])
+def test_rows_that_are_too_wide_for_their_zeros_are_told(tmp_path, ending):
+    source, target = tmp_path / "rows.libsvm", tmp_path / f"rows.{ending}"
+    source.write_text("1 0:1 2000000000:2\n")
+    told = algodock("convert", source, target, code=1).stderr
+    assert "rows of 2,000,000,001 columns are too wide to be written with their zeros" in told
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.libsvm"]
 
 
 def test_gzipped_rows_are_read_everywhere(job, rows, tmp_path):

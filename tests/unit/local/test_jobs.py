@@ -109,6 +109,14 @@ def test_feature_dim_is_found_as_the_sdk_does(tmp_path, data):
     assert with_feature_dim(spec(tmp_path, data)).hyperparameters["feature_dim"] == "2"
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "[" * 100_000])
+def test_a_damaged_description_is_told(tmp_path, text):
+    (tmp_path / "job.json").write_text(text)
+    (tmp_path / "model.tar.gz").touch()
+    with pytest.raises(ClientError, match=r"job\.json is damaged; accepted: what algodock train wrote"):
+        unpack_model(str(tmp_path), tmp_path / "scratch" / "model")
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

@@ -239,6 +239,7 @@ def test_lines_of_an_augmented_manifest_are_shared_and_shuffled(full, tmp_path):
     ("content", "message"),
     [
         (b"{", r"^s3://b/m is not JSON: .*; accepted: \[\{"),
+        (b"[" * 100_000, r"^s3://b/m is not JSON: "),
         (b"[]", r"^s3://b/m is not a manifest that begins with a prefix; accepted: "),
         (b'["x"]', "begins with a prefix"),
         (b'[{"prefix": "s3://b/digits/"}, 3]', "^s3://b/m names 3; accepted: "),
@@ -299,10 +300,19 @@ def test_gzip_that_is_damaged_ends_the_job(full, body, message):
     assert described()["status"] == "Failed"
 
 
-def test_gzip_that_is_damaged_tells_no_feature_dim(full):
-    full.put("b", {"packed/1.csv.gz": gzip.compress(b"0,1,2\n" * 9)[:-9]})
-    options = ("--compression", "Gzip", "--input-mode", "Pipe")
-    assert "feature_dim" in str(train(*options, uri="s3://b/packed/")) or described()["status"] == "Failed"
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (gzip.compress(b"0,1,2\n" * 9)[:-9], "1.csv.gz: the gzip data are damaged or end early"),
+        (b"", "1.csv.gz holds no rows, which would tell feature_dim; accepted: rows, or -p feature_dim=N"),
+        (b"name,x\n", "line 1 of 1.csv.gz looks like a header"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["File", "Pipe"])
+def test_what_keeps_feature_dim_from_being_found_is_told(full, body, message, mode):
+    full.put("b", {"packed/1.csv.gz": body})
+    options = ("--compression", "Gzip") if mode == "Pipe" else ()
+    assert message in str(train("--input-mode", mode, *options, uri="s3://b/packed/"))
 
 
 def test_gzip_may_be_filled_up_with_zeros(full, tmp_path):
@@ -335,6 +345,17 @@ def test_a_job_that_fails_leaves_no_data_and_its_results_on_s3(full, capsys):
     full.denied.add("digits/part-3.csv")
     train()
     assert not list(Path("job").iterdir())
+
+
+def test_results_go_to_s3_also_where_the_data_break_off(full, capsys):
+    full.denied.add("digits/part-3.csv")
+    assert train("--input-mode", "Pipe", output="s3://b/out/x") == 1
+    assert json.loads(full.objects["b", "out/x/job.json"])["status"] == "Failed"
+    assert "algodock: s3://b/digits/part-3.csv can't be read" in capsys.readouterr().err
+    before = dict(full.below("b", "out/x/"))
+    assert "no object" in train(uri="s3://b/nothing", output="s3://b/again/x")
+    assert full.below("b", "out/x/") == before
+    assert not full.below("b", "again/")
 
 
 @pytest.mark.parametrize("option", ["--output", "--checkpoints"])

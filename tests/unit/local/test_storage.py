@@ -150,6 +150,7 @@ def test_progress_is_a_line(full, tmp_path):
         (["x/.."], "leaves its folder"),
         (["x/a", "x/a/b"], "s3://b/x/a has the name of a folder of other objects"),
         (["x/a", "x/./a"], "would be one file, a"),
+        (["x/b/" + "y" * 256], "too long for a file; accepted: at most 255 bytes"),
     ],
 )
 def test_names_that_files_cannot_have_are_refused(store, tmp_path, keys, message):

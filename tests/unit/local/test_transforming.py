@@ -56,9 +56,16 @@ def test_answers_are_in_order_and_all_or_nothing(tmp_path):
             raise ClientError("row 50 is bad")
         return body
 
-    with pytest.raises(ClientError, match=r"rows\.csv: request \d+: row 50 is bad"):
+    with pytest.raises(ClientError, match=r"rows\.csv: request 24, from record 50 on: row 50 is bad"):
         transform(source, tmp_path / "out" / "second.out", fail, Settings("text/csv", limit=6))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["rows.csv.out"]
+
+
+def test_a_file_that_isnt_recordio_isnt_cut_as_if_it_were():
+    with pytest.raises(ClientError, match="byte 0 doesn't begin a RecordIO record"):
+        list(split(b"1,2\n3,4\n", "text/csv", how="RecordIO"))
+    with pytest.raises(ClientError, match=f"byte {len(RECORDS)} doesn't begin"):
+        list(split(RECORDS + b"more", "application/x-recordio-protobuf"))
 
 
 def done(tmp_path, content, answer, **settings):
@@ -131,7 +138,8 @@ def test_json_lines_are_joined_under_awss_names(tmp_path):
     [
         ({"strategy": "Other"}, "strategy 'Other' is unknown"),
         ({"split_type": "TFRecord"}, "split type 'TFRecord' is unknown"),
-        ({"limit": 0}, "payload is 1 byte to 100"),
+        ({"limit": 0}, "4 requests at once of 0 MB are asked for; accepted: 1 or more, of 1 to 100 MB"),
+        ({"concurrency": 0}, "0 requests at once of 6 MB are asked for; accepted: 1 or more"),
         (
             {"limit": 60 << 20, "concurrency": 2},
             "2 requests of 60 MB are under way at once; accepted: 100 MB",
@@ -151,9 +159,38 @@ def test_what_cant_be_joined_is_told_with_its_request(tmp_path):
     options = {"content_type": "text/csv", "accept": "text/csv", "join": True}
     with pytest.raises(ClientError, match="rows: request 1: 2 records have 1 answers"):
         done(tmp_path, b"1\n2\n", lambda body: b"1\n", **options)
-    with pytest.raises(ClientError, match=r"rows: request 1: \$\[5\]: there is no place 5; there are 1"):
+    with pytest.raises(ClientError, match=r"request 1: record 1: \$\[5\]: there is no place 5; there are 1"):
         done(tmp_path, b"1\n2\n", sums, **options, input_filter="$[5]")
     assert not (tmp_path / "rows.out").exists()
+
+
+JSON_LINES = {"content_type": "application/jsonlines", "accept": "application/jsonlines", "join": True}
+
+
+def test_what_other_writings_take_for_a_lines_end_cuts_no_record(tmp_path):
+    line = '{"text": "a\u2028b\x85c"}\n'.encode()
+    found = done(tmp_path, line * 2, lambda body: b"1\n2\n", **JSON_LINES, output_filter="$.SageMakerOutput")
+    assert found == b"1\n2\n"
+
+
+def test_a_cell_may_be_long(tmp_path):
+    row = b"a" * 200_000 + b",1\n"
+    found = done(tmp_path, row, lambda body: body, content_type="text/csv", input_filter="$[1:]", join=True)
+    assert found == row.replace(b",1", b",1,1")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (b"{}\n\n{\n", "request 1: record 3 isn't JSON"),
+        (b"\xff\n", "request 1: record 1 isn't JSON"),
+        (b"[" * 100_000, "request 1: record 1 isn't JSON"),
+        (b"{}\n", "request 1: of the answer, record 1 isn't JSON: .*; accepted: --accept text/csv"),
+    ],
+)
+def test_a_record_that_cant_be_read_is_named(tmp_path, rows, message):
+    with pytest.raises(ClientError, match=message):
+        done(tmp_path, rows, lambda body: b"\xff", **JSON_LINES)
 
 
 RECORD = {"a": {"b": [1, 2, 3]}, "c": 4, "d e": 5}

@@ -99,3 +99,10 @@ def test_a_trials_time_stops_that_trial(tuner):
     made = tuner([None, 1], trial=1)
     assert made.run() == "Completed"
     assert [trial.status for trial in made.trials] == ["Stopped", "Completed"]
+
+
+def test_time_that_is_up_before_the_first_trial_is_no_failure(tuner):
+    made = tuner([1], resources={"MaxRuntimeInSeconds": 1})
+    made._earlier = 2.0  # of a run that was killed
+    assert made.run() == "Completed"
+    assert not made.trials

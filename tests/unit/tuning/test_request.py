@@ -174,6 +174,8 @@ CONTINUOUS = (*RANGES, "ContinuousParameterRanges")
         ((CONFIG, "RandomSeed"), -1, "RandomSeed is '-1'"),
         ((CONFIG, "ResourceLimits", "MaxNumberOfTrainingJobs"), 751, "integer from 1 to 750"),
         ((CONFIG, "ResourceLimits", "MaxParallelTrainingJobs"), 0, "integer from 1 to 100"),
+        ((CONFIG, "ResourceLimits", "MaxRuntimeInSeconds"), 0, "MaxRuntimeInSeconds is '0'; accepted: a num"),
+        ((CONFIG, "ResourceLimits", "MaxRuntimeInSeconds"), "x", "MaxRuntimeInSeconds is 'x'; accepted: a"),
         (
             (CONFIG, "HyperParameterTuningJobObjective", "MetricName"),
             "loss",

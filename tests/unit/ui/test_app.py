@@ -257,6 +257,7 @@ def test_bodies_are_as_large_as_an_endpoint_takes_them(folder, client, endpoints
     data = {"file": (io.BytesIO(body), "rows.csv")} if as_file else {"body": body.decode()}
     answer = client.post("/jobs/a/try?part=1", data=data, content_type="multipart/form-data")
     assert answer.status_code == status
+    assert status != 413 or "accepted: up to 6 MB" in text(answer)
     assert len(endpoints.requests) == (status == 200)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from common import manifest
 from common.failures import AlgorithmError, ClientError
+from local.endpoints import Gone
 from local.ui import endpoints as module
 from local.ui.endpoints import Endpoints
 from local.ui.store import Store
@@ -46,7 +47,7 @@ class Served:
 
     def invoke(self, body, content_type, accept):
         if body == b"gone":
-            raise ConnectionRefusedError("refused")
+            raise Gone("the endpoint has ended")
         return body
 
 
@@ -142,12 +143,16 @@ def test_another_model_in_the_same_place_gets_another_endpoint(served, job, stor
     pool.close()
 
 
-def test_a_real_one_answers(trained):
+def test_a_real_one_answers_until_it_is_killed(trained):
     pool, one = Endpoints(), Store(trained).get("clusters")
     try:
         assert b"closest_cluster" in pool.ask(one, b"1,2\n", "text/csv", None)
         with pytest.raises(ClientError, match="answered 400"):
             pool.ask(one, b"1,2,3\n", "text/csv", None)
+        endpoint = pool.start(one).endpoint
+        endpoint.stop()
+        with pytest.raises(Gone, match="the endpoint has ended or doesn't answer"):
+            endpoint.invoke(b"1,2\n", "text/csv")
     finally:
         pool.close()
     assert pool.state(one).name == "off"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -200,7 +201,7 @@ def test_a_tuning_that_was_killed_has_ended_without_a_word(folder, store):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{}", "[]", '{"request": {}, "status": 1, "seconds": null, "trials": []}']
+    "text", ["", "{}", "[]", "[" * 100_000, '{"request": {}, "status": 1, "seconds": null, "trials": []}']
 )
 def test_a_tuning_whose_file_is_damaged_is_left_out(folder, store, text):
     folder("t")
@@ -209,13 +210,24 @@ def test_a_tuning_whose_file_is_damaged_is_left_out(folder, store, text):
 
 
 @pytest.mark.parametrize(
-    "change", [{"name": 3}, {"values": []}, {"reports": ["x"]}, {"created": "x"}, {"ended": "x"}, {"more": 1}]
+    "change",
+    [
+        *({"name": 3}, {"values": []}, {"reports": ["x"]}, {"created": "x"}, {"ended": "x"}, {"more": 1}),
+        *({"created": 1e300}, {"created": math.nan}, {"ended": -1e300}, {"reports": [10**400]}),
+    ],
 )
 def test_a_tuning_whose_trials_are_damaged_is_left_out(folder, store, change):
     place = tuned(folder, store)
     kept = json.loads((place / "trials.json").read_text())
     kept["trials"][0] |= change
     (place / "trials.json").write_text(json.dumps(kept))
+    assert not any(isinstance(entry, Tuning) for entry in store.entries())
+
+
+def test_a_tuning_that_ran_no_number_of_seconds_is_left_out(folder, store):
+    place = tuned(folder, store)
+    kept = json.loads((place / "trials.json").read_text())
+    (place / "trials.json").write_text(json.dumps({**kept, "seconds": math.nan}))
     assert not any(isinstance(entry, Tuning) for entry in store.entries())
 
 
@@ -235,6 +247,7 @@ def test_folders_whose_names_are_no_text_are_passed_over(folder, store):
     os.mkdir(place)
     with open(place + b"/train.log", "w"):
         pass
+    folder("two\nlines").begin()
     assert [entry.key for entry in store.entries()] == ["a"]
 
 
@@ -259,6 +272,11 @@ def test_lines_that_only_look_like_metrics_break_nothing(folder, store):
     curves.finals(job)
     curves.figures(job)
     assert "\x00" in curves.tail(job)
+
+
+def test_metrics_that_are_too_large_for_a_chart_are_told(folder, store):
+    folder("a").begin().log(quality(0, 1e308), quality(1, -1e308))
+    assert "too large for a chart" in curves.figures(store.get("a"))
 
 
 def test_the_tail_is_the_last_lines(folder, store):

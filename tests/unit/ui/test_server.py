@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import signal
 import socket
@@ -32,7 +33,8 @@ def running(folder):
         process.communicate()
 
 
-def test_it_ends_with_every_endpoint_that_it_started(trained):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGKILL, -signal.SIGKILL)])
+def test_it_ends_with_every_endpoint_that_it_started(trained, number, code):
     with running(trained) as (process, address):
         assert "clusters" in urllib.request.urlopen(address).read().decode()
         asked = urllib.request.Request(
@@ -42,10 +44,15 @@ def test_it_ends_with_every_endpoint_that_it_started(trained):
         page = f"{address}/jobs/clusters/try?part=1"
         until(lambda: "is ready" in urllib.request.urlopen(page).read().decode(), 60)
         port = int(re.search(r":(\d+)/invocations", urllib.request.urlopen(page).read().decode())[1])
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
-        with pytest.raises(OSError, match="refused"):
-            socket.create_connection(("127.0.0.1", port)).close()
+        process.send_signal(number)
+        assert process.wait(60) == code
+        until(lambda: number == signal.SIGINT or refused(port), 60)
+        assert refused(port)
+
+
+def refused(port):
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
 
 
 def test_a_taken_port_is_told(tmp_path):

@@ -17,6 +17,7 @@ _POINTS = 400  # that a line has at most, and
 _DOTS = 900  # a scatter
 _NUMBERED = 12  # rows and columns up to which a matrix has its numbers written in it
 _TICKS, _LETTERS = 24, 50  # names along a side of it; letters that stand below it side by side
+_IN_A_ROW = 6  # names of a legend
 _LABEL = 32  # letters that fit along an axis
 
 Line = tuple[ArrayLike, ArrayLike]
@@ -257,8 +258,19 @@ def _cell(x: float, y: float, strength: float) -> Any:
 
 
 def _legend(axes: Axes, **settings: float) -> None:
-    """Above the axes, where nothing lies below it."""
-    axes.figure.legend(loc="outside upper center", ncols=6, fontsize=7, columnspacing=1, **settings)
+    """Above the axes, where nothing lies below it, row by row."""
+    handles, names = axes.get_legend_handles_labels()
+    # Matplotlib fills columns.
+    order = [place for column in range(_IN_A_ROW) for place in range(column, len(names), _IN_A_ROW)]
+    axes.figure.legend(
+        [handles[place] for place in order],
+        [names[place] for place in order],
+        loc="outside upper center",
+        ncols=_IN_A_ROW,
+        fontsize=7,
+        columnspacing=1,
+        **settings,
+    )
 
 
 def _labelled(axes: Axes, xlabel: str, ylabel: str) -> None:

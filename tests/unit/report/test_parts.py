@@ -118,6 +118,13 @@ def test_one_component_has_a_whole_number():
     assert ">0.9" not in charts.lines("a", {"b": ([1], [5])}, whole=True)
 
 
+def test_a_legend_is_read_row_by_row():
+    svg = charts.scatter("a", np.zeros((10, 2)), np.arange(10), {n: f"kind {n}" for n in range(10)})
+    found = re.findall(r'x="([\d.]+)" y="([\d.]+)"[^>]*>kind (\d)<', svg)
+    read = sorted(found, key=lambda one: (float(one[1]), float(one[0])))
+    assert [int(number) for _, _, number in read] == [*range(10)]
+
+
 def test_a_group_keeps_its_colour_where_another_is_empty():
     assert "fill: var(--c1)" in charts.histogram("a", {"label 1": [], "other": [1, 2]}, "x")
 

@@ -205,7 +205,14 @@ class _Wait:
 
 def _accept(hosts: Hosts, port: int, wait: _Wait) -> list[socket.socket]:
     peers: dict[int, socket.socket] = {}
-    with socket.create_server((_address(hosts.current, wait), port), backlog=len(hosts.names)) as server:
+    try:
+        server = socket.create_server((_address(hosts.current, wait), port), backlog=len(hosts.names))
+    except OSError as error:
+        raise AlgorithmError(
+            f"host {hosts.current} can't await the others at port {port} (ALGODOCK_CLUSTER_PORT): "
+            f"{os.strerror(error.errno or 0)}"
+        ) from None
+    with server:
         server.settimeout(0.2)
         while len(peers) < len(hosts.names) - 1:
             late = [name for rank, name in enumerate(hosts.names) if rank and rank not in peers]

@@ -56,8 +56,11 @@ class MediaType:
         text = self.parameters.get(name)
         if text is None:
             return default
-        if not text.isascii() or not text.isdigit():
-            raise ClientError(f"{name}={text} in '{self}' is not accepted; {name} is a whole number from 0")
+        if not text.isascii() or not text.isdigit() or len(text) > 9:
+            raise ClientError(
+                f"{name}={text[:40]} in '{self.name}' is not accepted; "
+                f"{name} is a whole number from 0 to 999999999"
+            )
         return int(text)
 
 

@@ -42,7 +42,12 @@ def one_of(choices: Iterable[object]) -> str:
 def describe(error: BaseException) -> str:
     """The failure file's text: the message alone, with the class that says whose fault it was."""
     if isinstance(error, ClientError):
-        return f"ClientError: {error}"
+        return printable(f"ClientError: {error}")
     if isinstance(error, AlgorithmError):
-        return f"AlgorithmError: {error}"
-    return f"AlgorithmError: {type(error).__name__}: {error}"
+        return printable(f"AlgorithmError: {error}")
+    return printable(f"AlgorithmError: {type(error).__name__}: {error}")
+
+
+def printable(text: str) -> str:
+    """``text`` on one line that any file takes: what a user wrote may hold anything, half a letter too."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

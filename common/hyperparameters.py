@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from common.failures import ClientError, one_of
+from common.failures import ClientError, one_of, printable
 
 Kind = Literal["int", "float", "bool", "enum", "list", "str"]
 Rule = Callable[["Values"], str | None]
@@ -273,7 +273,7 @@ class Declaration:
         known = [*self._by_name, *self._canonical]
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
         hint = f"did you mean {near[0]}?" if near else f"known are {one_of(n for n in known if n[0] != '_')}"
-        return f"hyperparameter {name} is unknown; {hint}"
+        return f"hyperparameter {_shown(name)[1:-1] or _shown(name)} is unknown; {hint}"
 
 
 def _text(raw: object) -> str:
@@ -289,8 +289,7 @@ def _text(raw: object) -> str:
 def _shown(raw: object) -> str:
     shown = raw if isinstance(raw, str) else json.dumps(raw)
     shown = shown if len(shown) <= 60 else shown[:57] + "..."
-    # One line, whatever was written.
-    return "'" + "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in shown) + "'"
+    return f"'{printable(shown)}'"
 
 
 def _written(value: object) -> str:

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -95,7 +94,7 @@ def read(folder: Path) -> Job:
         hyperparameters=hyperparameters,
         channels=_channels(config / "inputdataconfig.json", folder / "input" / "data"),
         hosts=_hosts(config / "resourceconfig.json"),
-        checkpoints=_rebased(folder, checkpoint) if "LocalPath" in checkpoint else None,
+        checkpoints=_checkpoints(folder, checkpoint),
     )
 
 
@@ -114,8 +113,14 @@ def _table(path: Path) -> dict[str, Any]:
     return value
 
 
-def _rebased(folder: Path, checkpoint: dict[str, Any]) -> Path:
-    path = Path(str(checkpoint["LocalPath"]))
+def _checkpoints(folder: Path, config: dict[str, Any]) -> Path | None:
+    # CreateTrainingJob's default, where only S3 is named.
+    local = config.get("LocalPath") or ("/opt/ml/checkpoints" if config.get("S3Uri") else "")
+    if not isinstance(local, str):
+        raise ClientError(f"checkpointconfig.json: LocalPath is {json.dumps(local)[:60]}; accepted: a string")
+    if not local:
+        return None
+    path = Path(local)
     return folder / path.relative_to("/opt/ml") if path.is_relative_to("/opt/ml") else path
 
 
@@ -165,12 +170,16 @@ def _content_type(path: Path, channel: str, settings: dict[str, Any]) -> str | N
 def _found(data: Path) -> Iterator[tuple[str, str]]:
     if not data.is_dir():
         return
-    for entry in sorted(data.iterdir()):
+    try:
+        entries = sorted(data.iterdir())
+    except OSError as error:
+        raise ClientError(f"the folder {data} can't be read: {error.strerror}") from None
+    for entry in entries:
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
             yield entry.name, "File"
-        elif stat.S_ISFIFO(entry.stat().st_mode) and entry.name.endswith("_0"):
+        elif entry.is_fifo() and entry.name.endswith("_0"):
             yield entry.name.removesuffix("_0"), "Pipe"
 
 
@@ -186,10 +195,15 @@ def _hosts(path: Path) -> Hosts:
         raise ClientError(f"{path.name}: 'hosts' names a host twice: {', '.join(names)}")
     if not isinstance(current, str) or current not in names:
         raise ClientError(f"{path.name}: current_host '{current}' is not among hosts {', '.join(names)}")
+    instance_type = config.get("current_instance_type")
+    if not isinstance(instance_type, str | None):
+        raise ClientError(
+            f"{path.name}: current_instance_type is {json.dumps(instance_type)[:60]}; accepted: a string"
+        )
     return Hosts(
         current,
         tuple(sorted(names)),
-        config.get("current_instance_type"),
+        instance_type,
         config.get("network_interface_name"),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from types import FrameType
 
@@ -19,8 +20,12 @@ class Stop:
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
-        # A second signal means now.
-        signal.signal(number, signal.SIG_DFL)
+        # A second signal means now. The kernel lets process 1 have none that it doesn't handle.
+        signal.signal(number, _end if os.getpid() == 1 else signal.SIG_DFL)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    os._exit(128 + number)
 
 
 def ignore() -> None:

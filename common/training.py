@@ -109,10 +109,14 @@ def _recorded(root: Path, lines: Tape | None) -> int:
     except ClientError as error:
         return _fail(root, error)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            log.exception("the algorithm failed")
-            return _fail(root, error)
-        return _fail(root, AlgorithmError(f"the disk is full: {error.filename or 'a file'} can't be written"))
+        place = error.filename or "a file"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _fail(root, AlgorithmError(f"the disk is full: {place} can't be written"))
+        if error.errno in (errno.EACCES, errno.EROFS):
+            user = os.geteuid()
+            return _fail(root, ClientError(f"user {user} can't read or write {place}: {error.strerror}"))
+        log.exception("the algorithm failed")
+        return _fail(root, error)
     except Exception as error:
         if not isinstance(error, AlgorithmError):
             log.exception("the algorithm failed")

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from flask import Flask, Response, request
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from common import content_types
@@ -145,7 +146,15 @@ class Invocations:
         return EMPTY if answer is None else Answer(200, answer, accept.name)
 
     def body(self, environ: Environ) -> bytes:
-        """A request's body. Raises Refusal 413 when there is too much of it."""
+        """A request's body. Raises Refusal 413 when there is too much of it, 400 when it can't be read."""
+        try:
+            return self._body(environ)
+        except (OSError, ParseException) as error:  # the client left or sent nonsense
+            silent = isinstance(error, BlockingIOError)
+            cause = "it stopped coming" if silent else "its chunks are damaged or end early"
+            raise Refusal(400, f"the payload can't be read to its end: {cause}") from None
+
+    def _body(self, environ: Environ) -> bytes:
         limit = self._max_payload
         length = environ.get("CONTENT_LENGTH")
         stream = environ["wsgi.input"]
@@ -179,8 +188,10 @@ class Endpoint(Flask):
     def invocations(self, answer: Callable[[Environ], Answer]) -> None:
         """Makes ``answer`` what POST /invocations does."""
         self._invoke = answer
-        # For all that isn't a POST: what is allowed.
-        self.add_url_rule("/invocations", "invocations", methods=["POST"])
+        # For all that isn't a POST: what is allowed. And for //invocations, which Flask takes to be the same.
+        self.add_url_rule(
+            "/invocations", "invocations", lambda: answer(request.environ).response(), methods=["POST"]
+        )
 
     def wsgi_app(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """Called for each request."""

@@ -55,7 +55,7 @@ class Model:
 def load(manifest: Manifest, folder: Path, environment: Mapping[str, str] | None = None) -> Model:
     """Reads an extracted model archive. Raises LoadError when it isn't a model of this algorithm."""
     module = manifest.module("predict")
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # pathlib's raises for a folder in another user's
         raise LoadError(f"the model's folder {folder} is missing", 404)
     try:
         predictor: Predictor = module.load(folder)
@@ -140,7 +140,7 @@ class Registry:
                 if name in self._entries:
                     raise Known(name)
             folder = self._folder(url)
-            if not folder.is_dir():
+            if not os.path.isdir(folder):
                 raise LoadError(f"the model's folder {url} is missing", 404)
             entry = _Entry(name, url, folder, _size(folder))
             self._bring(entry)

@@ -6,6 +6,8 @@ import gc
 import logging
 import os
 import signal
+import socket
+import struct
 import sys
 import tempfile
 import threading
@@ -50,6 +52,13 @@ class Log(Logger):
     def __init__(self, configuration: Any) -> None:
         super().__init__(configuration)
         self.error_log = logging.getLogger("algodock.gunicorn")
+
+    def exception(self, msg: str, *args: Any, **kwargs: Any) -> None:
+        """Called by gunicorn for what it didn't foresee, such as a client that falls silent (`_ready`)."""
+        if isinstance(sys.exc_info()[1], BlockingIOError):
+            self.warning("a connection was closed: its client sent or read nothing for too long")
+        else:
+            super().exception(msg, *args, **kwargs)
 
 
 class Master(Arbiter):
@@ -100,6 +109,7 @@ class Server(BaseApplication):
             "worker_tmp_dir": scratch(),
             "logger_class": Log,
             "proc_name": "serve",
+            "when_ready": self._ready,
             "post_fork": self._forked,
             "on_exit": self._ended,
             # Several endpoints at once must not meet at one socket in the user's home.
@@ -121,6 +131,16 @@ class Server(BaseApplication):
         gc.collect()
         gc.freeze()
         return application
+
+    def _ready(self, arbiter: Any) -> None:
+        # A client that sends or reads nothing would have a thread for as long as it likes, and a few of them
+        # all threads. The system gives each connection what its listener has.
+        patience = struct.pack("ll", self._settings.timeout, 0)
+        for listener in arbiter.LISTENERS:
+            listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
+            listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
+            if hasattr(socket, "TCP_DEFER_ACCEPT"):  # Linux tells of no connection before its request comes
+                listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, KEEPALIVE)
 
     def _forked(self, arbiter: Any, worker: Any) -> None:
         for number in ENDING:

@@ -45,7 +45,7 @@ def read(environment: Mapping[str, str], workers: int) -> Settings:
         port=_number(environment, "SAGEMAKER_BIND_TO_PORT", 8080, 1, 65535),
         alone=_flag(environment, "ALGODOCK_LOCAL_ONLY"),
         workers=workers,
-        timeout=_number(environment, "SAGEMAKER_MODEL_SERVER_TIMEOUT", 60, 1),
+        timeout=_number(environment, "SAGEMAKER_MODEL_SERVER_TIMEOUT", 60, 1, 86400),
         max_payload=max_payload,
         batch_strategy=_strategy(environment),
         max_concurrent=_number(environment, "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", 0, 0)
@@ -81,7 +81,7 @@ def _number(
     text = environment.get(name, "").strip()
     if not text:
         return default
-    value = int(text) if text.isascii() and text.isdigit() else -1
+    value = int(text) if text.isascii() and text.isdigit() and len(text) < 1000 else -1
     if value < least or (most is not None and value > most):
         accepted = f"from {least}" if most is None else f"from {least} to {most}"
         raise ClientError(f"the environment variable {name} is '{text}'; accepted: a whole number {accepted}")

@@ -92,6 +92,14 @@ class Channel:
         A FIFO may still appear; that it is awaited only where no folder lies in its place makes the commonest
         mistake fail at once.
         """
+        try:
+            self._check()
+        except OSError as error:
+            raise ClientError(
+                f"channel {self.name}: {error.filename} can't be read: {error.strerror}"
+            ) from None
+
+    def _check(self) -> None:
         first = fifos.fifo(self._data, self.name, 0)
         if self.piped:
             if first.exists():

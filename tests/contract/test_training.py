@@ -148,6 +148,65 @@ def test_a_request_to_stop_keeps_what_is_trained(training_job, number):
     assert not (job.root / "output" / "failure").exists()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can begin a process 1")
+def test_a_second_request_to_stop_ends_process_1_too():
+    code = (
+        "import os, signal, time; from common.stopping import Stop; Stop().listen();"
+        "[os.kill(1, signal.SIGTERM) for _ in range(2)]; time.sleep(0.1); print('goes on')"
+    )
+    done = subprocess.run(
+        ["unshare", "--pid", "--fork", sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+    )
+    if "unshare" in done.stderr:
+        pytest.skip("this machine has no namespaces of processes")
+    assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, "")
+
+
+def _by_somebody_else(job):
+    """Trains as a user who owns the job's model and output only; the failure."""
+    for folder in job.root.parents:
+        if "pytest" in str(folder):
+            folder.chmod(0o755)
+    for name in ("model", "output"):
+        (job.root / name).mkdir(parents=True)
+        os.chown(job.root / name, 12345, 12345)
+    job.start().kill()  # what configures it is written by now
+    done = subprocess.run(
+        ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", f"{_bin()}/train"],
+        env={**os.environ, "ALGORITHM": job.algorithm, "OPT_ML": str(job.root), "HOME": "/nonexistent"},
+        capture_output=True,
+        timeout=60,
+    )
+    assert b"Traceback" not in done.stdout + done.stderr
+    assert done.returncode == 1
+    return (job.root / "output" / "failure").read_text()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
+@pytest.mark.parametrize("mode", ["File", "Pipe"])
+def test_a_data_folder_of_somebody_else_is_told(training_job, mode):
+    job = training_job("kmeans", k=3, feature_dim=3).channel("train", CSV, TYPE, mode)
+    job.pipes = {}
+    data = job.root / "input" / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    data.chmod(0o700)
+    place = data / ("train" if mode == "File" else "train_0")
+    told = f"ClientError: channel train: {place} can't be read: Permission denied"
+    assert _by_somebody_else(job) == told
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
+def test_a_checkpoint_folder_of_somebody_else_is_told(training_job):
+    job = training_job("xgboost", num_round=2).channel("train", CSV, "text/csv")
+    config = job.root / "input" / "config"
+    config.mkdir(parents=True)
+    (config / "checkpointconfig.json").write_text('{"LocalPath": "/opt/ml/checkpoints"}')
+    (job.root / "checkpoints").mkdir(mode=0o755)
+    place = job.root / "checkpoints" / "xgboost-checkpoint.0"
+    told = f"ClientError: user 12345 can't read or write {place}: Permission denied"
+    assert _by_somebody_else(job) == told
+
+
 def test_requests_to_stop_are_heard_before_numpy_is_imported():
     # As process 1, which has no handlers of its own, `train` would miss them for as long as that takes.
     code = "import sys, common.training; sys.exit('numpy' in sys.modules)"

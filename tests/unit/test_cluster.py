@@ -108,6 +108,15 @@ def test_hosts_that_never_come_are_named(monkeypatch):
         cluster.join(Hosts("127.0.0.1", ("127.0.0.1", "b", "c")), seconds=0.3)
 
 
+def test_a_port_that_is_taken_is_named(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("ALGODOCK_CLUSTER_PORT", str(port))
+        message = f"^host 127.0.0.1 can't await the others at port {port} .*: Address already in use$"
+        with pytest.raises(AlgorithmError, match=message):
+            cluster.join(Hosts("127.0.0.1", ("127.0.0.1", "b")), seconds=5)
+
+
 def test_a_stop_ends_the_waiting(monkeypatch):
     monkeypatch.setenv("ALGODOCK_CLUSTER_PORT", "0")
     stop = Stop()

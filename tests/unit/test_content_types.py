@@ -73,3 +73,5 @@ def test_flags_and_numbers():
         media.flag("bad")
     with pytest.raises(ClientError, match=r"verbose=True .* whole number"):
         media.integer("verbose", 0)
+    with pytest.raises(ClientError, match=r"label_size=9{40} .* whole number from 0 to 999999999"):
+        parse(f"text/csv; label_size={'9' * 5000}").integer("label_size", 0)

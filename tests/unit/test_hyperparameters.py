@@ -181,3 +181,10 @@ def test_every_algorithms_defaults_are_values_it_accepts(name):
             written = parameter.default
             assert parameter.read(written if isinstance(written, str) else str(written)) == written
         assert parameter.meaning
+
+
+def test_an_unknown_name_is_told_on_one_short_line():
+    message = refused(k="3", **{"a\nb\ud800" + "x" * 500: "1"})
+    assert message.startswith(r"hyperparameter a\nb\ud800xxx")
+    assert len(message.split(" is unknown")[0]) < 100
+    assert "hyperparameter '' is unknown" in refused(k="3", **{"": "1"})

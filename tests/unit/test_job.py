@@ -26,6 +26,7 @@ def test_an_empty_folder_is_a_job_of_one_host(tmp_path):
 def test_channels_are_found_where_no_config_names_them(tmp_path):
     (tmp_path / "input" / "data" / "train").mkdir(parents=True)
     os.mkfifo(tmp_path / "input" / "data" / "test_0")
+    (tmp_path / "input" / "data" / "gone").symlink_to("nowhere")
     modes = {channel.name: channel.input_mode for channel in job.read(tmp_path).channels.values()}
     assert modes == {"train": "File", "test": "Pipe"}
 
@@ -59,6 +60,12 @@ def test_config_files_are_read(tmp_path):
         ("resourceconfig.json", {"hosts": ["a", "a"], "current_host": "a"}, "names a host twice: a, a"),
         ("resourceconfig.json", {"hosts": "algo-1"}, "'hosts' is not a list"),
         ("resourceconfig.json", {"hosts": ["a"], "current_host": "b"}, "current_host 'b' is not among"),
+        ("checkpointconfig.json", {"LocalPath": 5}, "LocalPath is 5; accepted: a string"),
+        (
+            "resourceconfig.json",
+            {"hosts": ["a"], "current_host": "a", "current_instance_type": 5},
+            "current_instance_type is 5; accepted: a string",
+        ),
     ],
 )
 def test_a_broken_config_file_is_named(tmp_path, name, value, message):
@@ -66,6 +73,14 @@ def test_a_broken_config_file_is_named(tmp_path, name, value, message):
     with pytest.raises(ClientError) as caught:
         job.read(tmp_path)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("path", [None, ""])
+def test_no_place_for_checkpoints_is_none(tmp_path, path):
+    write(tmp_path, "checkpointconfig.json", {"LocalPath": path})
+    assert job.read(tmp_path).checkpoints is None
+    write(tmp_path, "checkpointconfig.json", {"LocalPath": path, "S3Uri": "s3://b/c"})
+    assert job.read(tmp_path).checkpoints == tmp_path / "checkpoints"
 
 
 def test_a_byte_order_mark_is_passed_over(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,11 @@ def test_a_host_without_data(tmp_path):
     assert list(open_channels(given, MANIFEST)["train"].epoch(10)) == []
     replicated = job(tmp_path, ChannelConfig("train"), hosts=hosts)
     assert "no folder" in failure(replicated)
+
+
+@pytest.mark.parametrize("mode", ["File", "Pipe"])
+def test_a_folder_that_cant_be_looked_into(tmp_path, mode):
+    # Too long a path stands for another user's folder, into which these tests' root may look.
+    given = job(tmp_path, ChannelConfig("train", mode))
+    given = replace(given, root=tmp_path / ("x" * 300))
+    assert failure(given).endswith("can't be read: File name too long")

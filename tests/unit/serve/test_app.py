@@ -319,3 +319,21 @@ def test_types_without_slashes_are_understood(client):
     assert invoke(client(), ROW[CSV], "csv").status_code == 200
     assert json.loads(invoke(client(), ROW[CSV], "csv", "json").data)
     assert content_types.parse("csv").name == CSV
+
+
+def test_two_slashes_are_one(client):
+    def post(content_type):
+        return client().post(
+            data=ROW[CSV],
+            headers={"Content-Type": content_type, "Accept": CSV},
+            environ_overrides={"PATH_INFO": "//invocations"},
+        )
+
+    assert post(CSV).data == ANSWER[CSV]
+    assert post("text/html").status_code == 415
+
+
+def test_a_number_too_long_to_be_one(client):
+    response = invoke(client(), ROW[CSV], f"text/csv; label_size={'9' * 5000}")
+    assert response.status_code == 400
+    assert response.text.endswith("label_size is a whole number from 0 to 999999999")

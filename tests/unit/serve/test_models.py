@@ -275,3 +275,9 @@ def test_a_slow_model_does_not_hold_up_another(client):
     assert client.post("/models/b/invoke", data="1,1,0", content_type="text/csv").status_code == 200
     assert time.monotonic() - start < 0.8
     slow.join()
+
+
+def test_a_url_that_can_be_no_folder(manifest, root):
+    with pytest.raises(LoadError, match="is missing") as caught:
+        registry(manifest, root).add("a", "x" * 5000)
+    assert caught.value.status == 404

@@ -285,3 +285,36 @@ server.manifest.current = stopped_while_it_is_imported
 server.main()
 """
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+POST = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nConnection: close\r\n"
+
+
+def said(server, request):
+    """What the endpoint answers to these bytes, after which the client says no more."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+        client.sendall(request)
+        client.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: client.recv(4096), b"")).decode()
+
+
+@pytest.mark.parametrize("chunks", [b"6\r\n3,4", b"x\r\n3,4", b"4;\r\x01\r\n3,4\n\r\n0\r\n\r\n"])
+def test_damaged_chunks_are_the_clients_fault(endpoint, chunks):
+    server = endpoint()
+    answer = said(server, POST + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)
+    assert answer.startswith("HTTP/1.1 400 ")
+    assert answer.endswith("can't be read to its end: its chunks are damaged or end early")
+    assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("count", "begun"), [(60, b""), (8, b"POST /inv"), (8, POST + b"Content-Length: 60\r\n\r\n3,")]
+)
+def test_silent_clients_dont_hold_up_others_for_ever(endpoint, count, begun):
+    server = endpoint(SAGEMAKER_MODEL_SERVER_WORKERS="1", SAGEMAKER_MODEL_SERVER_TIMEOUT="2")
+    with contextlib.ExitStack() as silent:
+        for _ in range(count):
+            client = silent.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            client.sendall(begun)
+        assert server.ask(*ROW)[0] == 200
+    assert "Traceback" not in server.log.read_text()

@@ -20,7 +20,8 @@ def check(features: Features, channel: str, before: int = 0, largest: float = LA
     """
     values = (features.values if isinstance(features, CSR) else features).reshape(-1)
     # One number tells that all is well: any NaN, infinity or large value shows in the sum of squares.
-    squares = float(np.dot(values, values)) if len(values) else 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = float(np.dot(values, values)) if len(values) else 0.0
     if math.isfinite(squares) and squares <= largest * largest:
         return
     wrong = np.flatnonzero(~(np.abs(values) <= largest))

@@ -340,10 +340,18 @@ def possible(spec: JobSpec, source: ChannelSource) -> tuple[str, str]:
 
 
 def told_by_ending(spec: JobSpec, channel: str, items: Sequence[Item]) -> str | None:
-    """The content type by the files' ending, where the channel takes it: a .csv may hold plain sentences."""
+    """The content type by the files' ending, where the channel takes it: a .csv may hold plain sentences.
+
+    Raises ClientError for what surely isn't the records that alone are taken.
+    """
     accepted = {content_types.parse(name).name for name in spec.manifest.channel(channel).content_types}
     found = inputs.first(items)
     told = content_type_of(Path(found.name)) if found else None
+    if found and told and told != content_types.RECORDIO_PROTOBUF == "".join(accepted):
+        raise ClientError(
+            f"channel {channel}: {found.name} is {told} by its ending; accepted: "
+            f"{content_types.RECORDIO_PROTOBUF}, which algodock convert makes of it"
+        )
     return told if told in accepted else None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ class Settings:
     """What beside its weights a model is: the content of the configuration file.
 
     ``scale`` stands in for a series' own where that has none: the mean absolute target of the training data.
+    ``dynamic_centers`` and ``dynamic_spreads`` are how dynamic features are told (`windows.Span`).
     """
 
     time_freq: str
@@ -40,6 +41,8 @@ class Settings:
     embedding_dimension: int
     num_dynamic_feat: int
     scale: float
+    dynamic_centers: list[float] = field(default_factory=list)
+    dynamic_spreads: list[float] = field(default_factory=list)
 
     @property
     def frequency(self) -> Frequency:
@@ -50,7 +53,14 @@ class Settings:
     def span(self) -> Span:
         """The windows that the network takes."""
         lags = np.array(self.lags, np.int64)
-        return Span(self.frequency, lags, self.context_length, self.prediction_length)
+        return Span(
+            self.frequency,
+            lags,
+            self.context_length,
+            self.prediction_length,
+            tuple(self.dynamic_centers),
+            tuple(self.dynamic_spreads),
+        )
 
     @property
     def constant(self) -> int:
@@ -124,11 +134,16 @@ def _settings(content: bytearray) -> Settings:
         found = None
     if not isinstance(found, dict):
         raise ClientError(f"{CONFIG} is not a JSON object")
-    for field in fields(Settings):
-        if not _CHECKS[field.name](found.get(field.name)):
-            shown = str(found.get(field.name))[:60]
-            raise ClientError(f"{CONFIG} has the {field.name} {shown}, which is none that a model has")
-    return Settings(**{field.name: found[field.name] for field in fields(Settings)})
+    found = {**_UNTOLD, **found}
+    for name in _CHECKS:
+        if not _CHECKS[name](found.get(name)):
+            shown = str(found.get(name))[:60]
+            raise ClientError(f"{CONFIG} has the {name} {shown}, which is none that a model has")
+    settings = Settings(**{one.name: found[one.name] for one in fields(Settings)})
+    lengths = {len(settings.dynamic_centers), len(settings.dynamic_spreads)}
+    if lengths not in ({0}, {settings.num_dynamic_feat}):
+        raise ClientError(f"{CONFIG} tells of some dynamic features how they are measured, and not of all")
+    return settings
 
 
 def _count(value: Any, least: int = 1) -> bool:
@@ -150,6 +165,12 @@ def _number(value: Any) -> bool:
     return type(value) in (int, float) and 0 <= value < float("inf")
 
 
+def _numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(type(v) in (int, float) and abs(v) < float("inf") for v in value)
+
+
+_UNTOLD: dict[str, Any] = {"dynamic_centers": [], "dynamic_spreads": []}  # in models of before
+
 _CHECKS = {
     "time_freq": _frequency,
     "context_length": _count,
@@ -163,4 +184,6 @@ _CHECKS = {
     "embedding_dimension": _count,
     "num_dynamic_feat": lambda value: _count(value, 0),
     "scale": lambda value: _number(value) and value > 0,
+    "dynamic_centers": _numbers,
+    "dynamic_spreads": lambda value: _numbers(value) and min(value, default=1) > 0,
 }

@@ -14,7 +14,7 @@ from containers.deepar.frequencies import parse
 from containers.deepar.hyperparameters import AUTO, OFF
 from containers.deepar.reading import Reader
 from containers.deepar.series import Schema, Series
-from containers.deepar.statistics import Statistics
+from containers.deepar.statistics import Statistics, spreads
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,8 @@ def prepared(run: Run) -> Data | None:
         of_test = Statistics(test, run.cluster)
         of_test.tell("Test")
         of_test.check_range("test", likelihood)
+    dynamic = schema.dynamic or 0
+    centers, distances = spreads(train, dynamic, run.cluster) if dynamic else ([], [])
     settings = Settings(
         time_freq=values["time_freq"],
         context_length=values["context_length"],
@@ -61,8 +63,10 @@ def prepared(run: Run) -> Data | None:
         dropout_rate=values["dropout_rate"],
         cardinality=list(schema.cardinality),
         embedding_dimension=values["embedding_dimension"],
-        num_dynamic_feat=schema.dynamic or 0,
+        num_dynamic_feat=dynamic,
         scale=statistics.scale,
+        dynamic_centers=centers,
+        dynamic_spreads=distances,
     )
     return Data(settings, _long(run, train, horizon, "train"), _long(run, test, horizon + 1, "test"))
 

@@ -249,8 +249,18 @@ def _test(run: Run, model: Model, series: list[Series]) -> None:
     if cluster.any(run.stop.requested):
         return  # the model is saved; a score of some series would mislead
     total = cluster.all_reduce(total)
-    found = scoring.scores(total, levels)
+    observed, _, absolute, *_ = total
+    if not absolute:
+        log.warning(
+            "Channel test: the last %d points of its time series hold %s; scores that can't be computed of "
+            "these are not told",
+            horizon,
+            "only zeros" if observed else "no observed value",
+        )
+    # A tuner could do nothing with what is no number.
+    found = {n: value for n, value in scoring.scores(total, levels).items() if math.isfinite(value)}
     for name, value in found.items():
         log.info("#test_score (%s, %s): %s", run.metrics.host, name, value)
     for name in ("RMSE", "mean_wQuantileLoss"):
-        run.metrics.quality("test", name, found[name])
+        if name in found:
+            run.metrics.quality("test", name, found[name])

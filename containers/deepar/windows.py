@@ -15,12 +15,18 @@ from containers.deepar.series import Series
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What part of a series a window shows the network, and at which times before each of its steps."""
+    """What part of a series a window shows the network, and at which times before each of its steps.
+
+    Dynamic features are shown less ``centers`` and over ``spreads``, one number each; as they are where those
+    are empty.
+    """
 
     frequency: Frequency
     lags: Int64
     context: int
     horizon: int
+    centers: tuple[float, ...] = ()
+    spreads: tuple[float, ...] = ()
 
     def width(self, dynamic: int) -> int:
         """Numbers at a step: lags, calendar, age and ``dynamic`` features."""
@@ -63,6 +69,9 @@ class Store:
         self._dynamic = np.ascontiguousarray(
             np.concatenate([one.dynamic.T for one in series]) if series else np.empty((0, 0)), np.float32
         )
+        if series and span.centers:
+            self._dynamic -= np.array(span.centers, np.float32)
+            self._dynamic /= np.array(span.spreads, np.float32)
         self._dynamic_at = _offsets(steps)
         self._calendar, self._calendar_at = self._calendars(series)
         self._scale, self._scaled = float(scale), scaled

@@ -2,7 +2,8 @@
 
 ``|x - c|^2 = |x|^2 - 2 x.c + |c|^2``, and ``|x|^2`` is the same for all centers, so the nearest center is the
 smallest entry of a matrix product. Points and centers are taken relative to the mean of the centers first:
-far from the origin the product's float32 digits would cancel. Sparse points stay where they are, at zero.
+far from the origin the product's float32 digits would cancel. Sparse points stay as they are, and
+``(x - o).(c - o) = x.(c - o) - o.(c - o)``, of which the last belongs to the center as ``|c - o|^2`` does.
 """
 
 from __future__ import annotations
@@ -22,16 +23,19 @@ _SPARSE = 0.2
 class Prepared:
     """Centers made ready to be compared with points. ``centers`` is (K, d), K and d at least 1.
 
-    With ``sparse`` the origin is zero and points are CSR matrices; otherwise they may be, and become dense.
+    With ``sparse`` points are CSR matrices; otherwise they may be, and become dense. ``origin`` is (d,), if
+    not the centers' mean.
     """
 
-    def __init__(self, centers: NDArray[np.floating], *, sparse: bool = False) -> None:
+    def __init__(
+        self, centers: NDArray[np.floating], *, sparse: bool = False, origin: Float32 | None = None
+    ) -> None:
         self.sparse = sparse
-        self.origin: Float32 = centers.mean(axis=0).astype(np.float32)
-        if sparse:
-            self.origin[:] = 0
+        self.origin: Float32 = centers.mean(axis=0).astype(np.float32) if origin is None else origin
         self.shifted: Float32 = (centers - self.origin).astype(np.float32)
         squares = np.einsum("ij,ij->i", self.shifted, self.shifted, dtype=np.float64)
+        if sparse:
+            squares += 2 * np.einsum("ij,j->i", self.shifted, self.origin, dtype=np.float64)
         # One more row for |c|^2, to be met by a column of ones in the points: the product is then whole.
         self.product: Float32 = np.empty((centers.shape[1] + 1, len(centers)), np.float32)
         np.multiply(self.shifted.T, -2, out=self.product[:-1])
@@ -65,7 +69,7 @@ class Prepared:
         return np.einsum("ij,ij->i", difference, difference)
 
     def sparse_products(self, points: CSR) -> Float32:
-        """What the nearest center has the smallest of, ``|c|^2 - 2 x.c``, of (n, d) points: (n, K)."""
+        """What the nearest center has the smallest of, ``|c|^2 - 2 x.c`` about the origin: (n, K)."""
         from containers.kmeans.kernels import multiply
 
         products = np.repeat(self.product[-1:], len(points), axis=0)
@@ -88,16 +92,20 @@ def nearest(points: Features, prepared: Prepared) -> tuple[Int64, Float32]:
 def _nearest(points: Features, prepared: Prepared) -> tuple[Int64, Float32]:
     if prepared.sparse and isinstance(points, CSR):
         products = prepared.sparse_products(points)
-        return products.argmin(axis=1), np.maximum(products.min(axis=1) + squares(points), 0)
+        least = products.min(axis=1) + squares(points, prepared.origin)
+        return products.argmin(axis=1), np.maximum(least, 0)
     relative = prepared.relative(points)
     labels = prepared.labels(relative)
     return labels, prepared.squared(relative, labels)
 
 
-def squares(points: CSR) -> Float32:
-    """The squared length of each of (n, d) sparse points, whose columns are unique: (n,) float32."""
+def squares(points: CSR, origin: Float32) -> Float32:
+    """Squared distances of (n, d) sparse points, whose columns are unique, to (d,) ``origin``: (n,)."""
     rows = np.repeat(np.arange(len(points)), np.diff(points.indptr))
-    return np.bincount(rows, points.values.astype(np.float64) ** 2, len(points)).astype(np.float32)
+    wide = origin.astype(np.float64)
+    present = wide[points.indices]
+    more = np.bincount(rows, (points.values - present) ** 2 - present**2, len(points))
+    return np.maximum(more + wide @ wide, 0).astype(np.float32)
 
 
 def stays_sparse(points: Features, densify: bool) -> bool:

@@ -41,7 +41,7 @@ class Engine:
 
 
 def _totals(points: Features, prepared: Prepared) -> NDArray[np.float64]:
-    """Sums, relative to the origin, of the points of each center, and counts: (K, d + 1)."""
+    """Sums of the points of each center, of dense ones relative to the origin, and counts: (K, d + 1)."""
     from containers.kmeans.kernels import add_rows, add_sparse_rows
 
     width, count = prepared.product.shape
@@ -62,7 +62,8 @@ def _totals(points: Features, prepared: Prepared) -> NDArray[np.float64]:
 
 
 def _absolute(total: NDArray[np.float64], prepared: Prepared) -> NDArray[np.float64]:
-    total[:, :-1] += total[:, -1:] * prepared.origin
+    if not prepared.sparse:
+        total[:, :-1] += total[:, -1:] * prepared.origin
     return total
 
 

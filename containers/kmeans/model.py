@@ -122,10 +122,12 @@ def _dense_squared(points: Float32 | Float64) -> Callable[[Int64], Float32]:
 
 
 def _sparse_squared(points: CSR) -> Callable[[Int64], Float32]:
-    lengths = squares(points)
+    means = np.bincount(points.indices, points.values, points.shape[1]) / len(points)
+    origin = means.astype(np.float32)
+    lengths = squares(points, origin)
 
     def squared(chosen: Int64) -> Float32:
-        prepared = Prepared(_rows(points, chosen), sparse=True)
+        prepared = Prepared(_rows(points, chosen), sparse=True, origin=origin)
         return np.maximum(prepared.sparse_products(points) + lengths[:, None], 0).T
 
     return squared

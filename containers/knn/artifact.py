@@ -66,7 +66,10 @@ def _described(knn: KNN) -> dict[str, Any]:
 
 
 def load(folder: Path, device: str) -> KNN:
-    """Reads the three files. Raises ClientError when they aren't a model, or not one of each other's."""
+    """Reads the three files into a model to ask, not to write.
+
+    Raises ClientError when they aren't a model, or not one of each other's.
+    """
     about = _metadata(folder / METADATA)
     index = index_file.read(folder / INDEX)
     labels = _labels(folder / LABELS, index.ntotal)
@@ -81,7 +84,9 @@ def load(folder: Path, device: str) -> KNN:
         raise _fault("version", about["version"], VERSION)
     projection, width = _reduction(about.get("dimension_reduction") or {}, index.d)
     preparation = Preparation(width, index.d, projection, normalize)
-    return KNN(index, labels, k, predictor_type, preparation, device)
+    knn = KNN(index, labels, k, predictor_type, preparation, device)
+    knn.centre()
+    return knn
 
 
 def _metadata(path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import faiss
@@ -22,6 +22,8 @@ _FEW = 64  # neighbors
 _MIN_TABLE = 1 << 16
 _CHUNK = 1 << 22  # neighbors looked for at once
 _GPU_NEIGHBORS = 2048  # the most that FAISS finds on a GPU
+_FAR = 100.0  # times the mean square of rows about their mean: how far that mean is from 0, squared
+_SOME = 1000  # rows that tell
 
 
 class TooFar(ValueError):
@@ -79,6 +81,7 @@ class Preparation:
     dimension: int  # the index's
     projection: Projection | None = None
     normalize: bool = False
+    origin: Float32 | None = None  # (dimension,) what the index's rows have lost, see `KNN.centre`
 
     def reduce(self, rows: Float32) -> Float32:
         """(n, input_dim) float32 rows, projected and padded to (n, dimension)."""
@@ -93,6 +96,8 @@ class Preparation:
     def __call__(self, rows: Float32) -> Float32:
         """(n, input_dim) float32 rows as (n, dimension) queries; ``rows`` stay as they are."""
         reduced = self.reduce(rows)
+        if self.origin is not None:
+            return reduced - self.origin
         return unit(reduced.copy() if reduced is rows else reduced) if self.normalize else reduced
 
 
@@ -103,6 +108,29 @@ def unit(rows: Float32) -> Float32:
     rows /= np.where(largest > 0, largest, 1)
     length = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
     rows /= np.where(length > 0, length, 1)
+    return rows
+
+
+def far(rows: Float32) -> Float32 | None:
+    """The mean (d,) of (n, d) rows that lie far from 0 for how far they lie apart; None for others.
+
+    To compare many rows FAISS takes ``|x|^2 + |y|^2 - 2 x.y``, there a small difference of large numbers
+    (its issue 5285).
+    """
+    some = rows[:: max(1, len(rows) // _SOME)].astype(np.float64)
+    mean = some.mean(axis=0)
+    spread = np.square(some - mean).sum(axis=1).mean()
+    return mean.astype(np.float32) if mean @ mean > _FAR * spread else None
+
+
+def compare_directly() -> None:
+    """Has FAISS sum squared differences, however many rows it compares; slower, for this process' life."""
+    faiss.cvar.distance_compute_blas_threshold = (1 << 31) - 1
+
+
+def _stored(flat: Any) -> Float32:
+    """The (n, d) rows of a flat index, in its memory."""
+    rows: Float32 = faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d).reshape(flat.ntotal, flat.d)
     return rows
 
 
@@ -169,6 +197,24 @@ class KNN:
             self._classes, self._codes = np.unique(labels, return_inverse=True)
         on_gpu = device == "cuda" and k <= _GPU_NEIGHBORS
         self._search: Callable[[Float32, int], Any] = _OnGpu(index) if on_gpu else index.search
+
+    def centre(self) -> None:
+        """Makes L2 distances of rows far from 0 right. The index changes: no file is to be made of it later.
+
+        A flat index moves to where its rows' mean is 0, and queries with it. Rows in lists stay: they are
+        compared by differences, and the lists' few centroids can be.
+        """
+        if self._inner:
+            return
+        rows = _stored(faiss.downcast_index(self.index.quantizer) if self._inverted else self.index)
+        origin = far(rows)
+        if origin is None:
+            return
+        if self._inverted:
+            compare_directly()
+            return
+        rows -= origin
+        self.preparation = replace(self.preparation, origin=origin)
 
     def neighbors(self, rows: Float32) -> tuple[Float32, Int64]:
         """Distances, ascending, and places in the index of the k nearest; (n, k) each. Raises TooFar."""

@@ -16,9 +16,8 @@ def preparation(values: Values, width: int, seed: int) -> Preparation:
     kind = values["dimension_reduction_type"]
     if kind and (fault := target_fault(values["dimension_reduction_target"], width)):
         raise ClientError(fault)
-    wanted = values["dimension_reduction_target"] if kind else width
-    parts = sub_vectors(values, wanted)
-    dimension = -(-wanted // parts) * parts
+    parts = sub_vectors(values, width)
+    dimension = -(-_wanted(values, width) // parts) * parts
     if kind == "sign" and width * dimension > LARGEST_MATRIX:
         raise ClientError(
             f"sign projection from {width} to {dimension} features needs a matrix of {width * dimension} "
@@ -28,16 +27,21 @@ def preparation(values: Values, width: int, seed: int) -> Preparation:
     return Preparation(width, dimension, projection, values["index_metric"] == "COSINE")
 
 
-def sub_vectors(values: Values, dimension: int) -> int:
-    """How many parts the product quantizer cuts rows into; 1 for every other index."""
+def sub_vectors(values: Values, width: int) -> int:
+    """How many parts the product quantizer cuts rows of ``width`` features into; 1 for every other index."""
     if values["index_type"] != "faiss.IVFPQ":
         return 1
     written = values["faiss_index_pq_m"]
-    return int(written) if written else max(m for m in PQ_M if m <= max(1, dimension // 4))
+    return int(written) if written else max(m for m in PQ_M if m <= max(1, _wanted(values, width) // 4))
 
 
-def index_settings(values: Values, rows: int, dimension: int, seed: int) -> IndexSettings:
-    """The index for a sample of ``rows``. Raises ClientError when they are too few for it."""
+def _wanted(values: Values, width: int) -> int:
+    """How wide rows are when they are reduced, and not yet padded."""
+    return int(values["dimension_reduction_target"]) if values["dimension_reduction_type"] else width
+
+
+def index_settings(values: Values, rows: int, width: int, seed: int) -> IndexSettings:
+    """The index for a sample of ``rows`` rows of ``width`` features. Raises ClientError for too few."""
     kind, lists = values["index_type"], values["faiss_index_ivf_nlists"]
     if kind == "faiss.IVFPQ" and rows < PQ_CODES:
         raise ClientError(
@@ -56,6 +60,6 @@ def index_settings(values: Values, rows: int, dimension: int, seed: int) -> Inde
         values["index_metric"],
         lists,
         values["_faiss_index_nprobe"],
-        sub_vectors(values, dimension),
+        sub_vectors(values, width),
         seed,
     )

@@ -16,7 +16,7 @@ from common.metrics import log
 from common.reservoir import Reservoir
 from common.training import Run
 from containers.knn import artifact, plan
-from containers.knn.model import KNN, Preparation, new_index, to_cpu, to_gpu, unit
+from containers.knn.model import KNN, Preparation, compare_directly, far, new_index, to_cpu, to_gpu, unit
 from containers.knn.rows import arrays
 from containers.knn.scoring import score_test
 from containers.knn.telling import told
@@ -55,6 +55,7 @@ def _train(run: Run) -> None:
         for name in artifact.NAMES:
             with run.artifact(name) as path:
                 artifact.write(knn, name, path)
+        knn.centre()
     run.metrics.flush()
     if "test" in run.channels and not run.cluster.any(run.stop.requested):
         score_test(run, knn, preparation.input_dim)
@@ -122,8 +123,10 @@ def _build(run: Run, sample: Sample, preparation: Preparation) -> KNN | None:
         return None
     if preparation.normalize:
         unit(rows)
-    settings = plan.index_settings(run.hyperparameters, len(rows), preparation.dimension, run.seed)
+    settings = plan.index_settings(run.hyperparameters, len(rows), preparation.input_dim, run.seed)
     index = new_index(preparation.dimension, settings)
+    if settings.kind != "faiss.Flat" and settings.metric == "L2" and far(rows) is not None:
+        compare_directly()  # or lists would be drawn from rounding
     if run.device == "cuda":
         index = to_gpu(index)
     with told("Training index", "Finished training index"):

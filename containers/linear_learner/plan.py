@@ -17,7 +17,7 @@ from containers.linear_learner.hyperparameters import LOSSES, OLDER_CRITERIA
 from containers.linear_learner.losses import Objective, objective
 from containers.linear_learner.model import LinearModels, Normalisation
 from containers.linear_learner.optimizers import Tuning
-from containers.linear_learner.scaling import Moments
+from containers.linear_learner.scaling import Moments, constant
 
 _MODELS = 32
 _BUDGET = 1 << 30  # bytes that num_models=auto may take
@@ -102,7 +102,7 @@ class Plan:
         mean = found.mean.astype(np.float32).astype(np.float64)
         scale = np.ones_like(mean)
         if values["normalize_data"] != "false":
-            usual = found.deviation > 1e-6 * np.abs(mean)
+            usual = ~constant(found)
             scale[usual] = (1 / found.deviation[usual]).astype(np.float32)
         if self.predictor_type != "regressor":
             return Normalisation(mean if shifts else np.zeros_like(mean), scale)

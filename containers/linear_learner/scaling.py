@@ -43,14 +43,15 @@ def moments(batches: Sequence[Batch], feature_dim: int, over_hosts: Sum = lambda
     for batch in batches:
         squares[:-1] += _squares(batch.features, mean)
         if batch.labels is not None:
-            squares[-1] += np.sum((batch.labels - label_mean) ** 2, dtype=np.float64)
+            # Differences as training takes them; their squares may leave the range of float32.
+            squares[-1] += np.sum(np.square(batch.labels - np.float32(label_mean), dtype=np.float64))
     deviation = np.sqrt(over_hosts(squares) / rows)
     return Moments(int(total[-1]), mean, deviation[:-1], label_mean, float(deviation[-1]))
 
 
 def constant(found: Moments) -> NDArray[np.bool_]:
-    """(features,) whether a feature has one value in all rows, rounding of float32 aside."""
-    return found.deviation <= 1e-6 * np.abs(found.mean)
+    """(features,) whether a feature has one value in all rows, rounding and range of float32 aside."""
+    return found.deviation <= np.maximum(1e-6 * np.abs(found.mean), np.finfo(np.float32).tiny)
 
 
 def _sum(features: Features, feature_dim: int) -> Float64:

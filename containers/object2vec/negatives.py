@@ -25,6 +25,12 @@ class Negatives:
         self._width = int(self._objects[1].max()) + 1
         self._observed = np.unique(self._keys(*[np.arange(len(pairs))] * 2))
 
+    @property
+    def exist(self) -> bool:
+        """Whether there is any pair that was not observed."""
+        first, second = (len(np.unique(numbers)) for numbers in self._objects)
+        return len(self._observed) < first * second
+
     def matches(self, generator: np.random.Generator) -> Matches:
         """All observed pairs, and ``rate`` negatives for each."""
         observed = np.arange(len(self._objects[0]))

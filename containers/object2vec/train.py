@@ -65,6 +65,12 @@ def _prepared(run: Run) -> Work | None:
     assert trained is not None
     engine = build(run, embeddings, float(trained.labels.mean()))
     rate = values["negative_sampling_rate"]
+    negatives = Negatives(trained, rate) if rate else None
+    if negatives is not None and not negatives.exist:
+        log.warning(
+            "hyperparameter negative_sampling_rate has no effect: each in0 of channel train comes with each "
+            "in1, so that no pair is left for a negative, and nothing tells what label 0 is"
+        )
     return Work(
         run,
         engine,
@@ -72,7 +78,7 @@ def _prepared(run: Run) -> Work | None:
         found.get("validation"),
         Patience(values["early_stopping_patience"], values["early_stopping_tolerance"]),
         np.random.default_rng([run.seed, 1]),
-        Negatives(trained, rate) if rate else None,
+        negatives,
     )
 
 

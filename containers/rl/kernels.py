@@ -36,11 +36,38 @@ def _greedy(values: Float64) -> int:
 greedy = compiled(_greedy)
 
 
-def _choose(values: Float64, epsilon: float, random: NDArray[np.uint64]) -> int:
-    """An action: with chance ``epsilon`` any, else the first of the best; ``values`` (actions,)."""
+def _among_best(values: Float64, random: NDArray[np.uint64]) -> int:
+    """One of the best actions of (actions,) values, by chance where several are."""
+    best, count = 0, 1
+    for action in range(1, len(values)):
+        if values[action] > values[best]:
+            best, count = action, 1
+        elif values[action] == values[best]:
+            count += 1
+    if count == 1:
+        return best
+    left = int(draw(random) * count)
+    for action in range(best, len(values)):
+        if values[action] == values[best]:
+            if left == 0:
+                return action
+            left -= 1
+    return best
+
+
+among_best = compiled(_among_best)
+
+
+def _choose(values: Float64, epsilon: float, learning: bool, random: NDArray[np.uint64]) -> int:
+    """An action: with chance ``epsilon`` any, else one of the best; ``values`` (actions,).
+
+    While ``learning`` one of several best is drawn (Sutton and Barto, 2018, section 2.2): where nothing was
+    paid yet the first would be taken for ever, and a reward that is far away never found. Else it is the
+    first, as at an endpoint.
+    """
     if epsilon > 0.0 and draw(random) < epsilon:
         return int(draw(random) * len(values))
-    return greedy(values)
+    return among_best(values, random) if learning else greedy(values)
 
 
 choose = compiled(_choose)
@@ -116,7 +143,7 @@ def _episodes(
         steps = 0
         ended = False
         while not ended and steps < limit:
-            action = choose(table[state], epsilons[episode], random)
+            action = choose(table[state], epsilons[episode], rate > 0.0, random)
             chances = odds[state, action]
             outcome = 0
             share = draw(random)
@@ -127,7 +154,7 @@ def _episodes(
             sums[episode] += reward
             at = steps % ahead
             states[at], actions[at], rewards[at] = state, action, reward
-            best[at] = ahead == 1 or action == greedy(table[state])
+            best[at] = ahead == 1 or table[state, action] == table[state, greedy(table[state])]
             state = following[state, action, outcome]
             steps += 1
             if rate > 0.0 and steps >= ahead:

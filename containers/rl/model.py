@@ -81,9 +81,9 @@ class Learner:
         )
         return sums, int(steps)
 
-    def choose(self, state: int, epsilon: float) -> int:
-        """An action in ``state``: with chance ``epsilon`` any, else the best."""
-        return int(kernels.choose(self.table[state], epsilon, self._random))
+    def choose(self, state: int, epsilon: float, learning: bool = True) -> int:
+        """An action in ``state``: with chance ``epsilon`` any, else the best; see `kernels.choose`."""
+        return int(kernels.choose(self.table[state], epsilon, learning, self._random))
 
     def begin(self) -> None:
         """An episode begins."""
@@ -94,7 +94,7 @@ class Learner:
         ahead = self._settings.look_ahead
         at = self._steps % ahead
         self._states[at], self._actions[at], self._rewards[at] = state, action, reward
-        self._best[at] = action == kernels.greedy(self.table[state])
+        self._best[at] = self.table[state, action] == self.table[state].max()
         self._steps += 1
         self._after, self._ended = after, ended
         if self._steps >= ahead:

@@ -162,7 +162,7 @@ class _Player:
         learner.begin()
         reward_sum, steps, over = 0.0, 0, False
         while not over and steps < self._limit:
-            action = learner.choose(state, epsilon)
+            action = learner.choose(state, epsilon, learning)
             observation, reward, ended, truncated, _ = environment.step(self._actions.parts(action))
             after = self._number(observation)
             if learning:

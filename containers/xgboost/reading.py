@@ -41,7 +41,9 @@ def read(run: Run) -> Data:
         if table is not None:
             check_features(table, name)
             check_labels(table, values["objective"], values["num_class"], name)
-    return Data(train, validation, _width(run, train, validation))
+    width = _width(run, train, validation)
+    _check_start(run, train)
+    return Data(train, validation, width)
 
 
 def _check_content_types(run: Run) -> None:
@@ -86,6 +88,22 @@ def _width(run: Run, train: Table, validation: Table | None) -> int:
                     "widest; accepted: the same number in every row"
                 )
     return width
+
+
+def _check_start(run: Run, train: Table) -> None:
+    """Raises ClientError when the rows of all hosts have no mean that the library can start from."""
+    weights, labels = train.weights, train.labels
+    weighed = labels if weights is None else weights * labels
+    own = len(labels) if weights is None else weights.sum(dtype=np.float64)
+    mass, total = run.cluster.all_reduce(np.array([own, weighed.sum(dtype=np.float64)]))
+    if not mass:
+        raise ClientError("channel train: all weights are 0; accepted: at least one above 0")
+    values = run.hyperparameters
+    # Its start is a logarithm.
+    if values["objective"] == "reg:tweedie" and "base_score" not in values.given and not total:
+        raise ClientError(
+            "channel train: all labels are 0; accepted by reg:tweedie: at least one above 0, or a base_score"
+        )
 
 
 def _place(channel: Channel) -> str:

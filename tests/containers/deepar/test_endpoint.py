@@ -227,6 +227,10 @@ def test_every_file_is_missed(tmp_path):
         ({"num_dynamic_feat": -1}, "num_dynamic_feat"),
         ({"scale": 0}, "scale 0"),
         ({"scale": float("inf")}, "scale inf"),
+        ({"dynamic_centers": [float("nan")], "dynamic_spreads": [1.0]}, "dynamic_centers"),
+        ({"dynamic_centers": [0.0], "dynamic_spreads": [0.0]}, "dynamic_spreads"),
+        ({"dynamic_centers": [0.0, 1.0], "dynamic_spreads": [1.0, 1.0]}, "not of all"),
+        ({"dynamic_centers": [], "dynamic_spreads": [1.0]}, "not of all"),
     ],
 )
 def test_configurations_of_no_model(tmp_path, changed, part):
@@ -235,6 +239,14 @@ def test_configurations_of_no_model(tmp_path, changed, part):
     (path / artifact.CONFIG).write_text(json.dumps({**config, **changed}))
     with pytest.raises(ClientError, match=part):
         predict.load(path)
+
+
+def test_a_configuration_of_before_tells_dynamic_features_as_they_are(tmp_path):
+    path = write(tmp_path / "model", small_model())
+    config = json.loads((path / artifact.CONFIG).read_text())
+    del config["dynamic_centers"], config["dynamic_spreads"]
+    (path / artifact.CONFIG).write_text(json.dumps(config))
+    assert artifact.read(path).settings == small_model().settings
 
 
 def test_damaged_files(tmp_path):

@@ -11,7 +11,9 @@ import pytest
 import torch
 from scipy import stats
 
-from containers.deepar import kernels, scoring, symbol
+from common.cluster import Cluster
+from common.job import Hosts
+from containers.deepar import kernels, scoring, statistics, symbol
 from containers.deepar.forecaster import Forecaster
 from containers.deepar.frequencies import Frequency, parse
 from containers.deepar.losses import LOSSES
@@ -130,6 +132,23 @@ def test_windows_hold_what_is_known_at_each_step():
             assert windows.weights[step, column] == seen
             if seen:
                 assert windows.targets[step, column] == pytest.approx(target[point] / scale, rel=1e-5)
+
+
+def test_dynamic_features_are_told_from_their_centers_in_their_spreads():
+    span = Span(parse("D"), np.array([1], np.int64), 2, 1, (15_000.0, 0.5), (100.0, 0.25))
+    one = series([1, 2, 3], START, (), np.array([[15_100, 14_900, 15_000], [0.5, 1, 0]]))
+    shown = Store([one], span).windows(np.array([0]), np.array([1])).inputs[:, -2:, 0]
+    assert shown.tolist() == [[0, 0], [1, 0], [-1, 2]]  # nothing before the series
+
+
+@pytest.mark.parametrize("rare", [2, 50])
+def test_the_spread_of_two_values_is_half_of_what_lies_between_them(rare):
+    feature = 7 + 4 * (np.arange(100) % rare == 0)
+    parts = [np.array([part, [3] * 50]) for part in (feature[:50], feature[50:])]
+    halves = [series([1] * 50, START, (), part) for part in parts]
+    centers, spreads = statistics.spreads(halves, 2, Cluster(Hosts()))
+    assert centers == pytest.approx([feature.mean(), 3])
+    assert spreads == pytest.approx([2, 1])
 
 
 def test_a_scale_of_nothing_is_the_seriess_or_the_channels():

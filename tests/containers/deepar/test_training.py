@@ -394,6 +394,30 @@ def test_two_hosts_learn_together(training_job):
     assert artifact.read(one.model).settings.cardinality == [2, 3]
 
 
+@pytest.mark.parametrize(
+    ("last", "told", "missing"),
+    [
+        ([None] * 4, "no observed value", {"RMSE", "mean_wQuantileLoss"}),
+        ([0, None, 0, 0], "only zeros", {"mean_wQuantileLoss"}),
+    ],
+)
+def test_metrics_that_are_no_numbers_are_not_told(trained, last, told, missing):
+    test = [{**one, "target": one["target"][:-4] + last} for one in waves()]
+    job = trained({"train": lines(*waves()), "test": lines(*test)})
+    assert re.search(f"WARNING.*last 4 points of its time series hold {told}", job.log)
+    assert not re.search(r"\b(nan|inf)\b", job.log)
+    for name in ("RMSE", "mean_wQuantileLoss"):
+        assert len(metric(job.log, f"test:{name}")) == (name not in missing)
+
+
+def test_the_unit_of_a_dynamic_feature_does_not_matter(trained):
+    rows = [[15_000 + 1000 * value for value in one["dynamic_feat"][0]] for one in FEATURES]
+    other = [{**one, "dynamic_feat": [row]} for one, row in zip(FEATURES, rows, strict=True)]
+    first, second = (trained({"train": lines(*records)}).model for records in (FEATURES, other))
+    for name, weight in first.weights.items():
+        np.testing.assert_allclose(weight, second.weights[name], atol=1e-3, err_msg=name)
+
+
 def engine(settings, store, threads=1, devices=("cpu",)) -> Engine:
     hosts = Cluster(Hosts())
     return Engine(settings, store, rate=0.01, devices=devices, threads=threads, cluster=hosts, seed=0)

@@ -73,6 +73,20 @@ def test_sparse_rows_mean_the_same_as_dense_ones(cores, kind, densify, points):
     np.testing.assert_array_equal(*chosen)
 
 
+def test_sparse_points_with_a_large_column_are_told_apart_by_their_small_ones(cores):
+    points = sparse_points()
+    points[:, 7] = 20_000 + np.arange(len(points)) % 3
+    centers = points[:30].astype(np.float64)
+    engine, sparse = Engine(cores, densify=False), to_csr(points)
+    np.testing.assert_allclose(
+        engine.totals(sparse, centers), plain_totals(points.astype(np.float64), centers)
+    )
+    due = pairwise_distances(points.astype(np.float64), centers).min(axis=1) ** 2
+    np.testing.assert_allclose(engine.squared(sparse, centers), due, rtol=1e-3, atol=1e-2)
+    chosen = [model.choose(rows, 20, "kmeans++", np.random.default_rng(1)) for rows in (points, sparse)]
+    np.testing.assert_array_equal(*chosen)
+
+
 def test_one_row_and_none(cores):
     engine, centers = Engine(cores), DIGITS[:3].astype(np.float64)
     assert engine.totals(DIGITS[1:2], centers)[:, -1].tolist() == [0, 1, 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 
+import faiss
 import numpy as np
 import pytest
 from scipy.linalg import hadamard
@@ -12,6 +13,8 @@ from sklearn.metrics import f1_score
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestNeighbors
 
 from common.batches import Float32
+from containers.knn import plan
+from containers.knn.hyperparameters import DECLARATION
 from containers.knn.model import KNN, IndexSettings, Preparation, TooFar, majority, new_index, unit
 from containers.knn.projection import FJLT, KINDS, Sign, walsh_hadamard
 from containers.knn.scores import Accuracy, SquaredError
@@ -52,6 +55,49 @@ def test_flat_neighbors_of_digits_are_exactly_scikit_learns():
     clear = (np.diff(due, axis=1) > 0).all(axis=1)
     assert clear.mean() > 0.9
     np.testing.assert_array_equal(places[clear], due_places[clear, :5])
+
+
+@pytest.fixture
+def own_threshold():
+    """FAISS's own, afterwards too."""
+    before = faiss.cvar.distance_compute_blas_threshold
+    yield
+    faiss.cvar.distance_compute_blas_threshold = before
+
+
+@pytest.mark.parametrize("kind", ["faiss.Flat", "faiss.IVFFlat"])
+def test_rows_far_from_zero_have_the_neighbors_of_rows_near_it(kind, own_threshold):
+    near = np.random.default_rng(1).normal(size=(2000, 200)).astype(np.float32)
+    near[:, 0] *= 20  # for lists that are no matter of chance
+    settings = IndexSettings(kind, lists=4, probes=4)
+    knn = built(settings, rows=near[:900])
+    due = knn.neighbors(near[900:])[1]
+    shifted = near + np.float32(5000)
+    moved = built(settings, rows=shifted[:900])
+    moved.centre()
+    distances, places = moved.neighbors(shifted[900:])
+    assert np.mean(places == due) > 0.95  # the shift itself rounds
+    one_distances, one_places = moved.neighbors(shifted[900:901])
+    np.testing.assert_array_equal(places[:1], one_places)
+    np.testing.assert_allclose(distances[:1], one_distances, rtol=1e-4)
+
+
+@pytest.mark.parametrize("reduction", [{}, {"dimension_reduction_type": "sign"}])
+def test_sub_vectors_divide_rows_of_any_width(reduction):
+    for width in range(1, 500):
+        given = {"feature_dim": width + 1 if reduction else width, "k": 1, "sample_size": 300}
+        if reduction:
+            given |= {**reduction, "dimension_reduction_target": width}
+        values = DECLARATION.resolve({**given, "predictor_type": "classifier", "index_type": "faiss.IVFPQ"})
+        preparation = plan.preparation(values, given["feature_dim"], 0)
+        settings = plan.index_settings(values, 300, given["feature_dim"], 0)
+        assert preparation.dimension % settings.sub_vectors == 0, width
+
+
+def test_rows_near_zero_stay_where_they_are():
+    knn = built(IndexSettings())
+    knn.centre()
+    np.testing.assert_array_equal(knn.index.reconstruct_n(0, len(ROWS)), ROWS)
 
 
 def test_answers_for_one_row_are_those_for_many():
@@ -108,8 +154,6 @@ def test_k_neighbors_even_where_the_visited_lists_hold_fewer(kind):
 
 
 def test_equal_seeds_give_equal_indexes():
-    import faiss
-
     settings = IndexSettings("faiss.IVFPQ", lists=20, sub_vectors=4, seed=3)
     first, again = (faiss.serialize_index(built(settings).index) for _ in range(2))
     other = faiss.serialize_index(built(IndexSettings("faiss.IVFPQ", lists=20, sub_vectors=4, seed=4)).index)

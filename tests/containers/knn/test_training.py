@@ -156,6 +156,15 @@ def test_regressor_is_scikit_learns_on_diabetes(training_job):
             32,
             0.85,
         ),
+        (
+            {
+                "dimension_reduction_type": "fjlt",
+                "dimension_reduction_target": 62,
+                "index_type": "faiss.IVFPQ",
+            },
+            72,  # whose own quarter would be 16 sub-vectors, not 12
+            0.85,
+        ),
     ],
 )
 def test_indexes_metrics_and_reductions(training_job, settings, dimension, least):

@@ -9,8 +9,10 @@ from common.batches import Batch, to_csr
 from containers.linear_learner.candidates import Settings
 from containers.linear_learner.criteria import ClassCounts, Criterion, binary_metrics, calibrate
 from containers.linear_learner.evaluation import Tally
+from containers.linear_learner.hyperparameters import DECLARATION
 from containers.linear_learner.losses import objective
 from containers.linear_learner.model import Dense, LinearModels, Rows
+from containers.linear_learner.plan import Plan
 from containers.linear_learner.predict import sigmoid
 from containers.linear_learner.scaling import constant, moments
 from containers.linear_learner.selection import Selection
@@ -159,6 +161,21 @@ def test_moments_of_dense_and_sparse_rows():
     assert found.label_mean == pytest.approx(y.mean(dtype=np.float64))
     assert found.label_deviation == pytest.approx(y.std(dtype=np.float64), rel=1e-5)
     assert constant(found).tolist() == [False, False, True, False]
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_moments_of_labels_whose_squares_leave_float32(size):
+    y = (np.random.default_rng(0).standard_normal(50) * size).astype(np.float32)
+    found = moments([Batch(np.zeros((50, 1), np.float32), y)], 1)
+    assert found.label_deviation == pytest.approx(y.std(dtype=np.float64), rel=1e-5, abs=0)
+
+
+def test_a_feature_too_small_to_be_scaled_in_float32_is_constant():
+    x = np.array([[1e-40, 1e-30], [-1e-40, -1e-30]], np.float32)
+    found = moments([Batch(x, np.zeros(2, np.float32))], 2)
+    assert constant(found).tolist() == [True, False]
+    plan = Plan.of(DECLARATION.resolve({"predictor_type": "binary_classifier"}))
+    assert np.isfinite(plan.normalisation(found).scale).all()
 
 
 def test_selection_keeps_each_models_best_epoch():

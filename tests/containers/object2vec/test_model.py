@@ -441,8 +441,11 @@ def test_negatives_are_pairs_that_were_not_observed():
 
 def test_pairs_that_are_all_observed_have_no_negatives():
     both = Ragged.of([[0], [0], [1], [1]]), Ragged.of([[0], [1], [0], [1]])
-    made = Negatives(Pairs(both, np.ones(4, np.float32)), 5).matches(np.random.default_rng(0))
+    all_pairs = Pairs(both, np.ones(4, np.float32))
+    made = Negatives(all_pairs, 5).matches(np.random.default_rng(0))
     assert made.labels.tolist() == [1, 1, 1, 1]
+    assert not Negatives(all_pairs, 5).exist
+    assert Negatives(all_pairs[:3], 5).exist
 
 
 def test_patience_counts_epochs_that_gain_too_little():

@@ -71,10 +71,14 @@ def plainly(world, table, limit, ahead, rate, discount, shares, random):
         state = int(np.searchsorted(world.starts, draw(), "right"))
         trace, ended = [], False
         while not ended and len(trace) < limit:
-            action = int(draw() * table.shape[1]) if draw() < share else int(table[state].argmax())
+            best = np.flatnonzero(table[state] == table[state].max())
+            if draw() < share:
+                action = int(draw() * table.shape[1])
+            else:
+                action = int(best[int(draw() * len(best)) if len(best) > 1 else 0])
             outcome = min(int(np.searchsorted(world.odds[state, action], draw(), "right")), 2)
             reward, ended = world.rewards[state, action, outcome], world.final[state, action, outcome]
-            trace.append((state, action, reward, action == int(table[state].argmax())))
+            trace.append((state, action, reward, action in best))
             state = world.following[state, action, outcome]
             if len(trace) >= ahead:
                 move(table, trace[-ahead:], state, ended, rate, discount)
@@ -129,9 +133,19 @@ def test_random_numbers_are_even_and_actions_are_drawn_from_all():
     assert 0.999 < drawn.max() < 1
     assert abs(drawn.mean() - 0.5) < 0.01
     values = np.array([0.0, 5.0, 5.0])
-    chosen = np.bincount([kernels.choose(values, 1.0, random) for _ in range(3000)], minlength=3)
+    chosen = np.bincount([kernels.choose(values, 1.0, True, random) for _ in range(3000)], minlength=3)
     assert chosen.min() > 850
-    assert {kernels.choose(values, 0.0, random) for _ in range(50)} == {1}
+    assert {kernels.choose(values, 0.0, False, random) for _ in range(50)} == {1}
+    best = np.bincount([kernels.choose(values, 0.0, True, random) for _ in range(3000)], minlength=3)
+    assert best[0] == 0
+    assert best[1:].min() > 1350
+
+
+def test_a_reward_that_is_far_away_is_found():
+    world = world_of("FrozenLake-v1", map_name="8x8", is_slippery=False)
+    learner = Learner(np.zeros((64, 4)), Settings(0.1, 0.99, 1), seed=0)
+    learner.run(world, epsilons(1.0, 0.02 ** (1 / 5000), 0.02, 0, 10_000), 100)
+    assert played(world, learner.table, 0.99, episodes=10) == 1
 
 
 def test_epsilon_falls_to_its_least():

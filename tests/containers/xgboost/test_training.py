@@ -447,6 +447,8 @@ def failure(job, monkeypatch):
         ({"interaction_constraints": "[[0,2]]", "tree_method": "hist"}, b"1,2,3\n0,4,5\n", CSV, "feature 2"),
         ({"eval_metric": "accuracy"}, b"1.5,2,3\n0,4,5\n", CSV, "metric accuracy"),
         ({"process_type": "update", "updater": "refresh"}, b"1,2,3\n0,4,5\n", CSV, "checkpoint"),
+        ({"csv_weights": 1}, b"1,0,3\n0,0,5\n", CSV, "channel train: all weights are 0"),
+        ({"objective": "reg:tweedie"}, b"0,2,3\n0,4,5\n", CSV, "channel train: all labels are 0"),
     ],
 )
 def test_mistakes(training_job, monkeypatch, hyperparameters, data, content_type, said):

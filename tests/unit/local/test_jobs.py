@@ -109,6 +109,12 @@ def test_feature_dim_is_found_as_the_sdk_does(tmp_path, data):
     assert with_feature_dim(spec(tmp_path, data)).hyperparameters["feature_dim"] == "2"
 
 
+def test_rows_where_only_records_are_taken_are_told_how_they_become_some(tmp_path, data):
+    made = dataclasses.replace(spec(tmp_path, data), manifest=manifest.load("factorization-machines"))
+    with pytest.raises(ClientError, match=r"a\.csv is text/csv by its ending; .* algodock convert makes"):
+        lay_out(made, ["algo-1"])
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "[" * 100_000])
 def test_a_damaged_description_is_told(tmp_path, text):
     (tmp_path / "job.json").write_text(text)

@@ -112,7 +112,8 @@ def _recorded(root: Path, lines: Tape | None) -> int:
         place = error.filename or "a file"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return _fail(root, AlgorithmError(f"the disk is full: {place} can't be written"))
-        if error.errno in (errno.EACCES, errno.EROFS):
+        # Elsewhere than in the job's folder it isn't the user's doing.
+        if error.errno in (errno.EACCES, errno.EROFS) and Path(place).is_relative_to(root):
             user = os.geteuid()
             return _fail(root, ClientError(f"user {user} can't read or write {place}: {error.strerror}"))
         log.exception("the algorithm failed")

@@ -19,6 +19,7 @@ from common import manifest
 from common.failures import EXIT_CODE, AlgorithmError, ClientError
 from common.job import DISTRIBUTIONS, INPUT_MODES
 from common.manifest import Manifest
+from local.screens import silence, tell
 
 if TYPE_CHECKING:
     from local.jobs import ChannelSource
@@ -48,8 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ClientError, AlgorithmError) as error:
         sys.exit(f"algodock: {error}")
     except BrokenPipeError:
-        from local.watching import silence
-
         silence(sys.stdout)  # whoever read the output has enough
         sys.exit(EXIT_CODE)
     except OSError as error:
@@ -66,9 +65,17 @@ def _open_what_is_closed() -> None:
 
     Files that are opened later would take their numbers, and what is printed.
     """
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is not None:
+            continue
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        if nowhere != number:
+            os.dup2(nowhere, number)
+            os.close(nowhere)
+        os.set_inheritable(number, True)  # programs that are started get it too
+        stream = open(number, mode, closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -418,32 +425,34 @@ def _train(chosen: argparse.Namespace) -> int:
         environment=_pairs("--environment", chosen.environment),
         checkpoints=chosen.checkpoints,
     )
-    began, told = time.time(), ""
+    earlier, told = _stamp(output / "job.json"), ""
     try:
         code = train(spec, _runtime(chosen), sys.stdout)
         told = f"the job failed: {failure(spec)}" if code else ""
     except (ClientError, AlgorithmError) as error:
-        if not remote or not _described_since(output, began):
-            raise
+        if not remote or _stamp(output / "job.json") == earlier:
+            raise  # before there were results
         code, told = EXIT_CODE, str(error)
     if told:
-        print(f"algodock: {told}", file=sys.stderr)
+        tell(sys.stderr, f"algodock: {told}\n")
     made = sorted(path for path in output.iterdir() if path.is_file())
     if remote:  # also where it failed: to see why
-        print(f"{output}: results, which go to {place}", file=sys.stderr)
+        tell(sys.stderr, f"{output}: results, which go to {place}\n")
         storage.upload(output, made, place)
     if code:
         return EXIT_CODE
-    print(f"{place}: {', '.join(path.name for path in made)}", file=sys.stderr)
+    tell(sys.stderr, f"{place}: {', '.join(path.name for path in made)}\n")
     for report in sorted(output.glob("ml/*/output/data/report.html")):
-        print(f"{report}: what to see of it", file=sys.stderr)
+        tell(sys.stderr, f"{report}: what to see of it\n")
     return 0
 
 
-def _described_since(output: Path, began: float) -> bool:
-    """Whether a job that began then has left results, rather than an earlier one in the same folder."""
-    described = output / "job.json"
-    return described.is_file() and described.stat().st_mtime >= began
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Another for each file that is written there."""
+    if not path.is_file():
+        return None
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns
 
 
 def _name_now(algorithm: str) -> str:

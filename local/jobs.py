@@ -229,7 +229,7 @@ def _channel(spec: JobSpec, source: ChannelSource) -> _Channel:
     items = source.select()
     if not items:
         raise ClientError(f"channel {source.name}: no file at {source.uri}")
-    content_type = source.content_type or told_by_ending(spec, source.name, items)
+    content_type = source.content_type or told_by_ending(spec, source, items)
     files: Mapping[str, Path] = {}
     sources: Sequence[Source] = []
     if source.augmented:
@@ -339,17 +339,18 @@ def possible(spec: JobSpec, source: ChannelSource) -> tuple[str, str]:
     return mode, distribution
 
 
-def told_by_ending(spec: JobSpec, channel: str, items: Sequence[Item]) -> str | None:
+def told_by_ending(spec: JobSpec, source: ChannelSource, items: Sequence[Item]) -> str | None:
     """The content type by the files' ending, where the channel takes it: a .csv may hold plain sentences.
 
     Raises ClientError for what surely isn't the records that alone are taken.
     """
-    accepted = {content_types.parse(name).name for name in spec.manifest.channel(channel).content_types}
+    accepted = {content_types.parse(name).name for name in spec.manifest.channel(source.name).content_types}
     found = inputs.first(items)
     told = content_type_of(Path(found.name)) if found else None
-    if found and told and told != content_types.RECORDIO_PROTOBUF == "".join(accepted):
+    alone = accepted == {content_types.RECORDIO_PROTOBUF}
+    if found and told and told not in accepted and alone and not source.augmented:
         raise ClientError(
-            f"channel {channel}: {found.name} is {told} by its ending; accepted: "
+            f"channel {source.name}: {found.name} is {told} by its ending; accepted: "
             f"{content_types.RECORDIO_PROTOBUF}, which algodock convert makes of it"
         )
     return told if told in accepted else None

@@ -147,10 +147,10 @@ def _laid_out(job: Path) -> dict[str, dict[str, Any]]:
     """The inputdataconfig.json that the job's first host found; empty where it's gone."""
     path = job / "ml" / "algo-1" / "input" / "config" / "inputdataconfig.json"
     try:
-        found: dict[str, dict[str, Any]] = json.loads(path.read_text("utf-8"))
+        found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return found
+    return found if isinstance(found, dict) else {}
 
 
 def _channel(

@@ -18,7 +18,7 @@ from local import inputs, storage
 from local.checkpoints import Checkpoints
 from local.jobs import ChannelSource, Ending, Host, JobSpec, lay_out, pack, told_by_ending
 from local.runtimes import Running, Runtime
-from local.watching import watch
+from local.watching import end, watch
 
 
 def train(
@@ -105,7 +105,11 @@ def _run(spec: JobSpec, runtime: Runtime, hosts: Sequence[Host], screen: IO[str]
         if failures:  # while hosts were being started
             give_up(failures[0])
         heard = _Heard()
-        code = watch([_Watched(host, heard) for host in running], spec.output / "train.log", screen)
+        try:
+            code = watch([_Watched(host, heard) for host in running], spec.output / "train.log", screen)
+        except Exception:
+            end(running)
+            raise
     return Ending(code, heard.first == "stop")
 
 
@@ -172,7 +176,7 @@ def _width(spec: JobSpec, channel: ChannelSource) -> int | None:
     if item is None:
         return None
     described = spec.manifest.channel(channel.name)
-    told = channel.content_type or told_by_ending(spec, channel.name, [item])
+    told = channel.content_type or told_by_ending(spec, channel, [item])
     written = told or described.content_types[0]
     media_type = content_types.parse(written)
     csv = media_type.name == content_types.CSV

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, Literal
 
 from common.report.history import PREFIX, PROGRESS, QUALITY, ROUND, THROUGHPUT
 from local.runtimes import Running
+from local.screens import tell
 
 # Of a host: its end, or what kept it from being followed; of the person who runs the job: the wish to stop.
 Event = Literal["end", "interrupt"] | Exception
-
-
-def tell(screen: IO[str], text: str) -> None:
-    """Writes at once. After its reader has left (``| head``) nothing more comes out, and nothing breaks."""
-    try:
-        screen.write(text)
-        screen.flush()
-    except BrokenPipeError:
-        silence(screen)
-
-
-def silence(stream: IO[str]) -> None:
-    """What is written to the stream from now on, or was and isn't out yet, goes nowhere."""
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 class Terminal:
@@ -42,7 +27,11 @@ class Terminal:
         self._state: dict[str, str] = {}
 
     def show(self, line: str) -> None:
-        """Takes one log line."""
+        """Takes one log line; one that only looks like a metric is passed over."""
+        with suppress(ValueError):
+            self._show(line)
+
+    def _show(self, line: str) -> None:
         match = PREFIX.match(line)
         text = match["text"] if match else line.rstrip("\n")
         if match and match["level"] in ("WARNING", "ERROR"):
@@ -86,7 +75,7 @@ def watch(running: Sequence[Running], log: Path, screen: IO[str]) -> int:
     """Follows all hosts to their end, keeping every line in ``log``; returns the first bad exit code, or 0.
 
     When one host fails the others are asked to stop. An interrupt asks all to stop, a second one ends them.
-    Raises OSError, with the hosts ended, where the log can't be kept.
+    Raises OSError where the log can't be kept; hosts may run on then (`end`).
     """
     terminal = Terminal(screen) if screen.isatty() else None
     show = terminal.show if terminal else partial(tell, screen)
@@ -103,9 +92,7 @@ def watch(running: Sequence[Running], log: Path, screen: IO[str]) -> int:
                     show(line)
             codes[index] = running[index].wait()
             if codes[index]:
-                for other, host in enumerate(running):
-                    if other not in codes:
-                        host.stop()
+                _ask(host.stop for other, host in enumerate(running) if other not in codes)
 
         def follow_and_tell(index: int) -> None:
             try:
@@ -125,6 +112,18 @@ def watch(running: Sequence[Running], log: Path, screen: IO[str]) -> int:
     return next((code for code in codes.values() if code), 0)
 
 
+def end(running: Sequence[Running]) -> None:
+    """Ends hosts that nobody follows any more, and waits until they have."""
+    _ask(host.kill for host in running)
+    _ask(host.wait for host in running)
+
+
+def _ask(acts: Iterable[Callable[[], object]]) -> None:
+    for act in acts:
+        with suppress(OSError):  # of a host that has ended
+            act()
+
+
 def _wait(events: queue.SimpleQueue[Event], running: Sequence[Running], screen: IO[str]) -> None:
     left, interrupts = len(running), 0
     failure: Exception | None = None
@@ -132,19 +131,15 @@ def _wait(events: queue.SimpleQueue[Event], running: Sequence[Running], screen: 
         event = events.get()
         if event == "interrupt":
             interrupts += 1
+            _ask(host.stop if interrupts == 1 else host.kill for host in running)
+            # After that: whoever reads may have paused.
             tell(screen, "\nstopping; the model trained so far is kept (again to end at once)\n")
-            for host in running:
-                if interrupts == 1:
-                    host.stop()
-                else:
-                    host.kill()
             continue
         left -= 1
         if isinstance(event, Exception):
             # Nobody reads what that host writes: it would wait for good.
             failure = failure or event
-            for host in running:
-                host.kill()
+            _ask(host.kill for host in running)
     if failure:
         raise failure
 

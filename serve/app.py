@@ -150,8 +150,8 @@ class Invocations:
         try:
             return self._body(environ)
         except (OSError, ParseException) as error:  # the client left or sent nonsense
-            silent = isinstance(error, BlockingIOError)
-            cause = "it stopped coming" if silent else "its chunks are damaged or end early"
+            damaged = isinstance(error, ParseException)
+            cause = "its chunks are damaged" if damaged else "it ends early or stops coming"
             raise Refusal(400, f"the payload can't be read to its end: {cause}") from None
 
     def _body(self, environ: Environ) -> bytes:

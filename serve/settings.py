@@ -45,7 +45,7 @@ def read(environment: Mapping[str, str], workers: int) -> Settings:
         port=_number(environment, "SAGEMAKER_BIND_TO_PORT", 8080, 1, 65535),
         alone=_flag(environment, "ALGODOCK_LOCAL_ONLY"),
         workers=workers,
-        timeout=_number(environment, "SAGEMAKER_MODEL_SERVER_TIMEOUT", 60, 1, 86400),
+        timeout=_number(environment, "SAGEMAKER_MODEL_SERVER_TIMEOUT", 60, 1),
         max_payload=max_payload,
         batch_strategy=_strategy(environment),
         max_concurrent=_number(environment, "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", 0, 0)

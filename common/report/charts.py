@@ -115,8 +115,7 @@ def histogram(label: str, groups: Mapping[str, ArrayLike], xlabel: str, mark: fl
     found = {name: _finite(values) for name, values in groups.items()}
 
     def paint(axes: Axes) -> None:
-        every = np.concatenate(list(found.values()))
-        every = every if len(every) else np.zeros(1)
+        every = np.concatenate([*found.values(), *([] if any(map(len, found.values())) else [np.zeros(1)])])
         low, high = float(every.min()), float(every.max())
         if high - low <= 1e-9 * max(abs(low), abs(high)):
             low, high = low - 0.5, high + 0.5  # one value, and what computing with it left
@@ -227,7 +226,7 @@ def matrix(
                 axes.text(column, row, f"{values[row, column]}", ha="center", va="center", fontsize=7)
         axes.set_xlim(-0.5, shape[1] - 0.5)
         axes.set_ylim(shape[0] - 0.5, -0.5)
-        step = -(-shape[1] // _TICKS), -(-shape[0] // _TICKS)
+        step = max(1, -(-shape[1] // _TICKS)), max(1, -(-shape[0] // _TICKS))
         below = [shortened(name, 14) for name in columns[:: step[0]]]
         turned = len(below) * max(map(len, below), default=0) > _LETTERS
         axes.set_xticks(

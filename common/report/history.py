@@ -66,6 +66,7 @@ class _Reader:
     def __init__(self, metrics: Sequence[MetricSpec]) -> None:
         self._history = History()
         self._curves: dict[tuple[str, str, str], Curve] = {}
+        self._unnumbered: set[tuple[str, str]] = set()  # of batches, of which no epoch is told
         self._patterns = [
             (*_named(metric.name), re.compile(metric.regex))
             for metric in metrics
@@ -82,10 +83,8 @@ class _Reader:
         for curve in [*self._curves.values()]:
             if curve.unit == "batch":
                 self._batches(curve)
-            elif curve.unit == "round" and curve.xs.count(0) > 1:
-                # After the folds of a cross-validation comes a line of their means, a round further.
-                curve.xs.pop()
-                curve.ys.pop()
+            elif curve.unit == "round":
+                _without_means(curve)
         for curve in self._curves.values():
             if curve.unit in ("epoch", "round"):
                 # Some algorithms count from one.
@@ -99,7 +98,7 @@ class _Reader:
         """Batches count where no epoch has a line of its own; one batch an epoch tells of the epoch."""
         if (curve.channel, curve.measure, "epoch") in self._curves:
             del self._curves[curve.channel, curve.measure, "batch"]
-        elif len(set(curve.xs)) == len(curve.xs):
+        elif (curve.channel, curve.measure) not in self._unnumbered and len(set(curve.xs)) == len(curve.xs):
             curve.unit = "epoch"
             self._history.finals[curve.channel, curve.measure] = curve.ys[-1]
         else:
@@ -130,6 +129,8 @@ class _Reader:
     def _quality(self, found: re.Match[str]) -> None:
         unit = "batch" if found["batch"] is not None else "epoch" if found["epoch"] is not None else ""
         x = int(found["epoch"]) if found["epoch"] is not None else None
+        if x is None:
+            self._unnumbered.add((found["channel"], found["measure"]))
         self._add(found["channel"], found["measure"], found["value"], unit, x)
 
     def _searched(self, text: str) -> None:
@@ -164,6 +165,15 @@ class _Reader:
                 rows = max(self._history.rows.get(meta, 0), int(summary["max"]))
                 if rows:
                     self._history.rows[meta] = rows
+
+
+def _without_means(curve: Curve) -> None:
+    """Leaves out the means that XGBoost tells after the folds of a cross-validation, a round further."""
+    last = max(curve.xs)
+    folds_before = curve.xs[: curve.xs.index(last)].count(0)
+    if folds_before > 1:
+        kept = [place for place, x in enumerate(curve.xs) if x != last]
+        curve.xs, curve.ys = [curve.xs[place] for place in kept], [curve.ys[place] for place in kept]
 
 
 def _spread(curve: Curve) -> None:

@@ -202,7 +202,7 @@ class KNN:
         """Makes L2 distances of rows far from 0 right. The index changes: no file is to be made of it later.
 
         A flat index moves to where its rows' mean is 0, and queries with it. Rows in lists stay: they are
-        compared by differences, and the lists' few centroids can be.
+        compared by differences, and the lists' few centroids can be, on a CPU.
         """
         if self._inner:
             return
@@ -212,6 +212,7 @@ class KNN:
             return
         if self._inverted:
             compare_directly()
+            self._search = self.index.search
             return
         rows -= origin
         self.preparation = replace(self.preparation, origin=origin)

@@ -125,9 +125,10 @@ def _build(run: Run, sample: Sample, preparation: Preparation) -> KNN | None:
         unit(rows)
     settings = plan.index_settings(run.hyperparameters, len(rows), preparation.input_dim, run.seed)
     index = new_index(preparation.dimension, settings)
-    if settings.kind != "faiss.Flat" and settings.metric == "L2" and far(rows) is not None:
+    directly = settings.kind != "faiss.Flat" and settings.metric == "L2" and far(rows) is not None
+    if directly:
         compare_directly()  # or lists would be drawn from rounding
-    if run.device == "cuda":
+    if run.device == "cuda" and not directly:  # GPUs can't
         index = to_gpu(index)
     with told("Training index", "Finished training index"):
         index.train(rows)

@@ -67,7 +67,8 @@ def calibrate(
     inside = (below < natural) & (natural <= above)
     with np.errstate(invalid="ignore"):
         middle = (above + below) / 2
-    # At the ends there is no middle, but a place that an endpoint's roundings don't reach.
+    # At the ends there is no middle, but a place that an endpoint's roundings don't reach, unless its
+    # probabilities are all but 1.
     middle = np.where(np.isposinf(above), ordered[0] + _BEYOND * max(1.0, abs(ordered[0])), middle)
     middle = np.where(np.isneginf(below), ordered[-1] - _BEYOND * max(1.0, abs(ordered[-1])), middle)
     # Between neighbours among float32 numbers there is no middle either.

@@ -20,7 +20,8 @@ def program(name: str) -> list[str]:
 
     Not by the programs' names: Ray installs a `serve` too. -P: whatever modules the current folder has.
     """
-    return [sys.executable, "-P", "-m", "local.child", {"train": "common", "serve": "serve"}[name]]
+    module = {"train": "common", "serve": "serve"}[name]
+    return [sys.executable, "-P", "-m", "local.child", str(os.getpid()), module]
 
 
 class ProcessRuntime:

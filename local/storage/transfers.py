@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from common.failures import ClientError
+from local.screens import tell
 from local.storage.s3 import THREADS, S3Object, chunks, put
 
 One = TypeVar("One")
@@ -102,10 +103,9 @@ class Progress:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._screen.isatty():
-            self._screen.write(f"\r\x1b[K{self._line()}\n")
+            tell(self._screen, f"\r\x1b[K{self._line()}\n")
         elif self._plain and kind is None:
-            self._screen.write(f"{self._line()}\n")
-        self._screen.flush()
+            tell(self._screen, f"{self._line()}\n")
 
     def stop(self) -> None:
         """Ends what tells of more."""
@@ -120,8 +120,7 @@ class Progress:
             now = time.monotonic()
             if self._screen.isatty() and now - self._shown >= _PERIOD:
                 self._shown = now
-                self._screen.write(f"\r\x1b[K{self._line()[:150]}")
-                self._screen.flush()
+                tell(self._screen, f"\r\x1b[K{self._line()[:150]}")
 
     def ended(self) -> None:
         """Tells of an object that is there."""

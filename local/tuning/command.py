@@ -19,13 +19,13 @@ from common.manifest import Manifest
 from local import storage
 from local.jobs import ChannelSource, usual
 from local.runtimes import Runtime
+from local.screens import tell
 from local.training import alone
 from local.tuning import describing, trials, warm_start
 from local.tuning.ranges import Words
 from local.tuning.request import Tuning, documented, read
 from local.tuning.running import Tuner, check
 from local.tuning.trials import FAILED, RUNNING, STOPPED, Trial
-from local.watching import tell
 
 DESCRIPTION, PAGE = "tuning.json", "tuning.html"
 _KINDS = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from local.watching import Terminal, watch
+from local.watching import Terminal, end, watch
 
 STAMP = "[11/30/2026 10:00:00 INFO 140000] "
 
@@ -67,6 +67,44 @@ def test_the_job_goes_on_when_whoever_read_its_lines_has_enough(tmp_path):
         assert os.stat(screen.fileno()).st_rdev == os.stat(os.devnull).st_rdev
     assert (tmp_path / "log").read_text() == "a\nb\n"
     assert not host.asked
+
+
+class Gone(io.StringIO):
+    """A terminal that was closed."""
+
+    def write(self, text):
+        raise OSError(5, "Input/output error")
+
+    def fileno(self):
+        return self.kept.fileno()
+
+
+def test_the_job_goes_on_when_its_terminal_is_closed(tmp_path):
+    with (tmp_path / "other").open("w") as kept:
+        screen = Gone()
+        screen.kept = kept
+        host = Host("a\n", "b\n")
+        assert watch([host], tmp_path / "log", screen) == 0
+    assert (tmp_path / "log").read_text() == "a\nb\n"
+    assert not host.asked
+
+
+def test_what_only_looks_like_a_metric_ends_nothing():
+    screen = io.StringIO()
+    terminal = Terminal(screen)
+    terminal.show(f"{STAMP}#progress_metric: host=a, completed x % of epochs\n")
+    assert not screen.getvalue()
+
+
+def test_hosts_that_nobody_follows_are_ended_also_where_some_have_ended(monkeypatch):
+    hosts = [Host(), Host()]
+
+    def ended():
+        raise OSError("no such container")
+
+    monkeypatch.setattr(hosts[0], "kill", ended)
+    end(hosts)
+    assert hosts[1].asked == ["kill"]
 
 
 def test_a_log_that_cannot_be_kept_ends_the_hosts(tmp_path):

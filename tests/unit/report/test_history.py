@@ -70,6 +70,21 @@ def test_folds_and_their_mean():
     assert found.epochs == 2
 
 
+def test_folds_of_several_repeats_and_of_a_job_under_way():
+    fold, mean = ["[0]\ttrain-rmse:3", "[1]\ttrain-rmse:2"], ["[2]\ttrain-rmse:2.5"]
+    found = history.read([*fold, *fold, *mean, *fold, *fold, *mean, *mean], XGBOOST)
+    assert (curve(found, "train", "rmse").xs, found.epochs) == ([0, 1] * 4, 2)
+    found = history.read([*fold, *fold], XGBOOST)
+    assert curve(found, "train", "rmse").xs == [0, 1, 0, 1]
+    assert curve(history.read([*fold, fold[0]], XGBOOST), "train", "rmse").xs == [0, 1, 0]
+
+
+def test_batches_of_no_epoch_are_not_epochs():
+    lines = [f"#quality_metric: host=a, batch={b} train loss <loss>={b}" for b in range(3)]
+    found = history.read(lines, ())
+    assert (found.curves[0].unit, found.epochs) == ("batch", 0)
+
+
 def test_several_lines_of_an_epoch_stand_side_by_side():
     """Checkpoints of seq2seq; the last is told once more at the end."""
     values = [(0, 9), (1, 8), (1, 7), (2, 6), (2, 6)]

@@ -35,6 +35,8 @@ def running(folder):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGKILL, -signal.SIGKILL)])
 def test_it_ends_with_every_endpoint_that_it_started(trained, number, code):
+    if number == signal.SIGKILL and sys.platform != "linux":
+        pytest.skip("elsewhere the system tells no child of its parent's end")
     with running(trained) as (process, address):
         assert "clusters" in urllib.request.urlopen(address).read().decode()
         asked = urllib.request.Request(

@@ -38,11 +38,9 @@ greedy = compiled(_greedy)
 
 def _among_best(values: Float64, random: NDArray[np.uint64]) -> int:
     """One of the best actions of (actions,) values, by chance where several are."""
-    best, count = 0, 1
-    for action in range(1, len(values)):
-        if values[action] > values[best]:
-            best, count = action, 1
-        elif values[action] == values[best]:
+    best, count = greedy(values), 1
+    for action in range(best + 1, len(values)):
+        if values[action] == values[best]:
             count += 1
     if count == 1:
         return best

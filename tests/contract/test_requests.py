@@ -165,6 +165,13 @@ def job(tmp_path_factory):
     return folder
 
 
+def channels_of(folder, told):
+    """The channels that are asked for of a job with this description."""
+    (folder / "job.json").write_text(json.dumps(told))
+    request = requests.training_job(folder, IMAGE, ROLE, "s3://b/jobs", {}, "ml.m5.large", None)
+    return {one["ChannelName"]: one for one in request["InputDataConfig"]}
+
+
 def test_channels_keep_modes_and_distributions_of_their_own(tmp_path):
     told = {
         "algorithm": "kmeans",
@@ -174,9 +181,7 @@ def test_channels_keep_modes_and_distributions_of_their_own(tmp_path):
         "input_modes": {"train": "Pipe"},
         "distributions": {"train": "ShardedByS3Key"},
     }
-    (tmp_path / "job.json").write_text(json.dumps(told))
-    request = requests.training_job(tmp_path, IMAGE, ROLE, "s3://b/jobs", {}, "ml.m5.large", None)
-    channels = {one["ChannelName"]: one for one in request["InputDataConfig"]}
+    channels = channels_of(tmp_path, told)
     assert channels["train"]["InputMode"] == "Pipe"
     assert "InputMode" not in channels["test"]
     found = {
@@ -192,9 +197,7 @@ def test_a_channel_that_cant_be_piped_isnt(tmp_path):
         "channels": {"train": "s3://b/train", "auxiliary": "s3://b/words"},
         "input_mode": "Pipe",
     }
-    (tmp_path / "job.json").write_text(json.dumps(told))
-    request = requests.training_job(tmp_path, IMAGE, ROLE, "s3://b/jobs", {}, "ml.m5.large")
-    modes = {one["ChannelName"]: one.get("InputMode") for one in request["InputDataConfig"]}
+    modes = {name: one.get("InputMode") for name, one in channels_of(tmp_path, told).items()}
     assert modes == {"train": None, "auxiliary": "File"}
 
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import queue
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
 from common.report.history import PREFIX, PROGRESS, QUALITY, ROUND, THROUGHPUT
 from local.runtimes import Running
 from local.screens import tell
 
-# Of a host: its end, or what kept it from being followed; of the person who runs the job: the wish to stop.
-Event = Literal["end", "interrupt"] | Exception
+# The bell's sign that a host is followed no more; an interrupt's is the number of its signal.
+_DONE = b"\0"
+_INTERRUPTS = (bytes([signal.SIGINT]), bytes([signal.SIGTERM]))
 
 
 class Terminal:
@@ -81,9 +82,9 @@ def watch(running: Sequence[Running], log: Path, screen: IO[str]) -> int:
     show = terminal.show if terminal else partial(tell, screen)
     lock = threading.Lock()
     codes: dict[int, int] = {}
-    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-    # Interrupts are events from before the first thread on, so that none breaks off what goes on in between.
-    with _interrupts(lambda: events.put("interrupt")), log.open("w", buffering=1) as kept:
+    failures: dict[int, Exception] = {}
+    # Interrupts are heard from before the first thread on, so that none breaks off what goes on in between.
+    with _bell() as (bell, ring), log.open("w", buffering=1) as kept:
 
         def follow(index: int) -> None:
             for line in running[index].lines():
@@ -97,16 +98,21 @@ def watch(running: Sequence[Running], log: Path, screen: IO[str]) -> int:
         def follow_and_tell(index: int) -> None:
             try:
                 follow(index)
-                events.put("end")
             except Exception as error:
-                events.put(error)
+                failures[index] = error
+                # Nobody reads what that host writes: it would wait for good.
+                _ask(host.kill for host in running)
+            finally:
+                os.write(ring, _DONE)
 
         threads = [threading.Thread(target=follow_and_tell, args=(index,)) for index in range(len(running))]
         for thread in threads:
             thread.start()
-        _wait(events, running, screen)
+        _wait(bell, running, screen)
         for thread in threads:
             thread.join()
+    if failures:
+        raise next(iter(failures.values()))
     if terminal:
         terminal.close()
     return next((code for code in codes.values() if code), 0)
@@ -124,39 +130,43 @@ def _ask(acts: Iterable[Callable[[], object]]) -> None:
             act()
 
 
-def _wait(events: queue.SimpleQueue[Event], running: Sequence[Running], screen: IO[str]) -> None:
+def _wait(bell: int, running: Sequence[Running], screen: IO[str]) -> None:
     left, interrupts = len(running), 0
-    failure: Exception | None = None
     while left:
-        event = events.get()
-        if event == "interrupt":
-            interrupts += 1
-            _ask(host.stop if interrupts == 1 else host.kill for host in running)
-            # After that: whoever reads may have paused.
-            tell(screen, "\nstopping; the model trained so far is kept (again to end at once)\n")
+        sign = os.read(bell, 1)
+        left -= sign == _DONE
+        if sign not in _INTERRUPTS:
             continue
-        left -= 1
-        if isinstance(event, Exception):
-            # Nobody reads what that host writes: it would wait for good.
-            failure = failure or event
-            _ask(host.kill for host in running)
-    if failure:
-        raise failure
+        interrupts += 1
+        _ask(host.stop if interrupts == 1 else host.kill for host in running)
+        # After that: whoever reads may have paused.
+        tell(screen, "\nstopping; the model trained so far is kept (again to end at once)\n")
 
 
 @contextmanager
-def _interrupts(heard: Callable[[], None]) -> Iterator[None]:
-    """Tells of interrupts instead of raising them, where this thread is the one that they are raised in."""
+def _bell() -> Iterator[tuple[int, int]]:
+    """A pipe (to read, to write) that interrupts are told in, not raised, where this thread is to raise them.
+
+    The number of the signal is in it at once. A handler in Python runs only when the main thread does, which
+    sleeps on when the signal comes just before it falls asleep.
+    """
     mine = threading.current_thread() is threading.main_thread()
     raising = [
         number
         for number in (signal.SIGINT, signal.SIGTERM)
         if mine and signal.getsignal(number) is signal.default_int_handler
     ]
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)  # as the interpreter wants it
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False) if raising else -1
     for number in raising:
-        signal.signal(number, lambda *_: heard())
+        signal.signal(number, lambda *_: None)
     try:
-        yield
+        yield reading, writing
     finally:
+        if raising:
+            signal.set_wakeup_fd(before)
         for number in raising:
             signal.signal(number, signal.default_int_handler)
+        os.close(reading)
+        os.close(writing)

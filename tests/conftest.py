@@ -19,10 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 BIN = Path(sys.executable).parent
 # Of reports there are tests; elsewhere a second for each of thousands of jobs buys nothing.
 os.environ.setdefault("ALGODOCK_REPORT", "0")
+# The same examples in every run, however slow the machine is: `make fuzz` is for what nobody has tried yet.
+settings.register_profile(
+    "tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None
+)
+settings.load_profile("tests")
 
 
 def free_port() -> int:

@@ -31,9 +31,8 @@ from common.formats.lines import (
     thread_count,
     told_by_line,
 )
-from common.formats.reading import whole_lines
+from common.formats.reading import BYTE_ORDER_MARK, whole_lines
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _DELIMITERS = ",\t;| "  # in the order in which a first line is tried
 
 
@@ -129,7 +128,7 @@ def _careful(body: bytes, name: str, layout: Layout, label_size: int) -> Batch |
     """A body of any kind, line by line."""
     table = None
     rows = []
-    for number, line in enumerate(body.removeprefix(_BYTE_ORDER_MARK).splitlines()):
+    for number, line in enumerate(body.removeprefix(BYTE_ORDER_MARK).splitlines()):
         if _is_blank(line):
             continue
         try:
@@ -150,18 +149,15 @@ def _float32(rows: list[list[float]]) -> Float32:
         return np.array(rows, np.float64).astype(np.float32)
 
 
-_Piece = tuple[NDArray[np.uint8], int, int, _Table | None]
+_Piece = tuple[NDArray[np.uint8], int, _Table | None]
 
 
 def _pieces(stream: Stream, layout: Layout, label_size: int) -> Iterator[_Piece]:
-    """Pieces of whole lines with the place where the text starts and stops, and what the first line told."""
+    """Pieces of whole lines with their size, and what the first line told."""
     table = None
-    start = None
     for data, stop in whole_lines(stream):
-        if start is None:
-            start = len(_BYTE_ORDER_MARK) if data[:3].tobytes() == _BYTE_ORDER_MARK else 0
         if table is None:
-            found = first_line(data[start:stop].tobytes(), _is_blank)
+            found = first_line(data[:stop].tobytes(), _is_blank)
             if found is not None:
                 line, passed = found
                 try:
@@ -169,22 +165,21 @@ def _pieces(stream: Stream, layout: Layout, label_size: int) -> Iterator[_Piece]
                 except LineError as error:
                     error.line += passed
                     raise
-        yield data, start, stop, table
-        start = 0
+        yield data, stop, table
 
 
 def _parse(piece: _Piece) -> tuple[Batch | None, int]:
     """The rows of a piece, and how many lines it has. Raises LineError."""
     from common.formats import text_kernels as kernels
 
-    data, at, stop, table = piece
+    data, stop, table = piece
     if table is None:
-        return None, len(data[at:stop].tobytes().splitlines())
+        return None, len(data[:stop].tobytes().splitlines())
     # A row takes a line, and a byte for each of its columns.
-    most = min(kernels.count_line_ends(data, at, stop), (stop - at) // (table.leading + table.width)) + 1
+    most = min(kernels.count_line_ends(data, 0, stop), stop // (table.leading + table.width)) + 1
     lead = np.empty((most, table.leading), np.float32)
     features = np.empty((most, table.width), np.float32)
-    row = lines = 0
+    at = row = lines = 0
     delimiter = ord(table.delimiter)
     while True:
         at, row, passed = kernels.csv_rows(data, at, stop, delimiter, table.missing, lead, features, row)

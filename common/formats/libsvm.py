@@ -1,6 +1,7 @@
 """libsvm rows, ``label[:weight] index:value ...`` with comments behind ``#``, to sparse batches.
 
-Indices count from 0, as the developer guide of XGBoost has it, and need not be in order.
+Indices count from 0, as the developer guide of XGBoost has it, and need not be in order. A UTF-8 byte order
+mark is ignored, as XGBoost's own reader does.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from common.formats.lines import (
     thread_count,
     told_by_line,
 )
-from common.formats.reading import whole_lines
+from common.formats.reading import BYTE_ORDER_MARK, whole_lines
 
 _HIGHEST = (1 << 31) - 1  # what XGBoost and scipy number columns with
 
@@ -83,7 +84,7 @@ def decode_bytes(body: bytes, name: str, media_type: MediaType, layout: Layout) 
     _check(layout, name)
     table = None
     rows = []
-    for number, line in enumerate(body.splitlines()):
+    for number, line in enumerate(body.removeprefix(BYTE_ORDER_MARK).splitlines()):
         if _is_blank(line):
             continue
         try:

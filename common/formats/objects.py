@@ -19,8 +19,6 @@ from common.formats.layout import Stream
 from common.formats.lines import shown
 from common.formats.reading import LONGEST_LINE, LongLineError, whole_lines
 
-_BOM = b"\xef\xbb\xbf"
-
 
 def loads(text: bytes | str, what: str) -> Any:
     """The JSON value of a text, with NaN and Infinity as Python's own writer has them.
@@ -54,8 +52,6 @@ def lines(stream: Stream, name: str, media_type: MediaType) -> Iterator[tuple[in
         for piece, size in whole_lines(as_utf8(stream, media_type, name, letters=True)):
             for line in piece[:size].tobytes().splitlines():
                 number += 1
-                if number == 1:
-                    line = line.removeprefix(_BOM)
                 if line and not line.isspace():
                     yield number, _object(line, f"line {number} of {name}")
     except LongLineError:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from common.formats.layout import Stream
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # no part of the text, but editors write one
 BLOCK = 1 << 20  # enough to forget the cost of a call, small enough to stay in a processor's cache
 LONGEST_LINE = 1 << 28
 PADDING = 16  # line ends after a piece's last byte, so that kernels need not look for the end all the time
@@ -71,10 +72,12 @@ class LongLineError(Exception):
 def whole_lines(stream: Stream, size: int = BLOCK) -> Iterator[tuple[NDArray[np.uint8], int]]:
     """A stream in pieces that end where a line ends: (bytes, how many of them are the piece's).
 
-    Each piece is a new uint8 array. PADDING line feeds follow the piece's last byte. LF, CR LF and CR end
-    lines; the last line need not be ended. Raises LongLineError when nothing ends a line for too long.
+    Each piece is a new uint8 array. PADDING line feeds follow the piece's last byte. A byte order mark before
+    the first line is left out. LF, CR LF and CR end lines; the last line need not be ended. Raises
+    LongLineError when nothing ends a line for too long.
     """
     kept = b""
+    begun = False
     while True:
         if len(kept) > LONGEST_LINE:
             raise LongLineError
@@ -85,9 +88,11 @@ def whole_lines(stream: Stream, size: int = BLOCK) -> Iterator[tuple[NDArray[np.
         ended = stop < room
         cut = stop if ended else _last_line_end(buffer, len(kept), stop)
         kept = bytes(memoryview(buffer)[cut:stop])
-        if cut:
+        start = 0 if begun or not buffer.startswith(BYTE_ORDER_MARK) else len(BYTE_ORDER_MARK)
+        if cut > start:
+            begun = True
             buffer[cut : cut + PADDING] = b"\n" * PADDING
-            yield np.frombuffer(buffer, np.uint8), cut
+            yield np.frombuffer(buffer, np.uint8)[start:], cut - start
         if ended:
             return
 

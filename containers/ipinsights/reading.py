@@ -17,16 +17,15 @@ from common.failures import ClientError
 from common.formats.charsets import as_utf8, wide_encoding
 from common.formats.layout import Stream
 from common.formats.lines import LineError, in_order, line_at, shown, thread_count, told_by_line
-from common.formats.reading import PADDING, whole_lines
+from common.formats.reading import BYTE_ORDER_MARK, PADDING, whole_lines
 from containers.ipinsights.pairs import Addresses, Pairs, join
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BLANKS = " \t"
 # The shortest row is "a,1.2.3.4" and a line end.
 _SHORTEST_ROW = 10
 ADDRESS = "an IPv4 address such as 192.0.2.7"
 
-_Piece = tuple[NDArray[np.uint8], int, int]
+_Piece = tuple[NDArray[np.uint8], int]
 
 
 def decode(stream: Stream, name: str, media_type: MediaType) -> Iterator[Pairs]:
@@ -35,7 +34,7 @@ def decode(stream: Stream, name: str, media_type: MediaType) -> Iterator[Pairs]:
     Raises ClientError with the line's number for a row that isn't an entity and an IPv4 address.
     """
     check_columns(media_type, name)
-    pieces = _pieces(as_utf8(stream, media_type, name, letters=True))
+    pieces = whole_lines(as_utf8(stream, media_type, name, letters=True))
     for pairs in told_by_line(in_order(_parse, pieces, thread_count()), name):
         if len(pairs):
             yield pairs
@@ -45,8 +44,8 @@ def decode_bytes(body: bytes, name: str, media_type: MediaType) -> Pairs | None:
     """The pairs of a CSV body, None if there are none. Raises as ``decode``."""
     if wide_encoding(media_type, name, letters=True) is None:
         check_columns(media_type, name)
-        data = np.frombuffer(bytearray(body + b"\n" * PADDING), np.uint8)
-        whole = (data, _first(data), len(body))
+        body = body.removeprefix(BYTE_ORDER_MARK)
+        whole = (np.frombuffer(bytearray(body + b"\n" * PADDING), np.uint8), len(body))
         found = [pairs for pairs in told_by_line(map(_parse, [whole]), name) if len(pairs)]
     else:
         found = list(decode(io.BytesIO(body), name, media_type))
@@ -63,28 +62,14 @@ def check_columns(media_type: MediaType, name: str) -> None:
         )
 
 
-def _pieces(stream: Stream) -> Iterator[_Piece]:
-    start = None
-    for data, stop in whole_lines(stream):
-        if start is None:
-            start = _first(data)
-        yield data, start, stop
-        start = 0
-
-
-def _first(data: NDArray[np.uint8]) -> int:
-    """Where text begins: behind a byte order mark, if there is one."""
-    return len(_BYTE_ORDER_MARK) if data[:3].tobytes() == _BYTE_ORDER_MARK else 0
-
-
 def _parse(piece: _Piece) -> tuple[Pairs, int]:
     """The pairs of a piece, and how many lines it has. Raises LineError."""
     from containers.ipinsights.text_kernels import csv_pairs
 
-    data, at, stop = piece
-    most = (stop - at) // _SHORTEST_ROW + 1
+    data, stop = piece
+    most = stop // _SHORTEST_ROW + 1
     hashes, addresses = np.empty(most, np.uint64), np.empty(most, np.uint32)
-    at, rows, lines = csv_pairs(data, at, stop, hashes, addresses, 0)
+    at, rows, lines = csv_pairs(data, 0, stop, hashes, addresses, 0)
     if at < stop:
         raise LineError(_fault(line_at(data.data, at, stop).decode(errors="replace")), lines + 1)
     return Pairs(hashes[:rows], addresses[:rows]), lines

@@ -160,7 +160,7 @@ def test_endpoints_at_once_each_on_its_own_port_stopped_by_a_signal(job, rows):
             assert len(json.load(answer)["predictions"]) == 5
     for number, server in zip((signal.SIGINT, signal.SIGTERM), servers, strict=True):
         server.send_signal(number)
-        server.communicate(timeout=40)
+        server.communicate(timeout=100)
     for port in ports:
         with pytest.raises(OSError, match="refused"):
             urllib.request.urlopen(f"http://127.0.0.1:{port}/ping")
@@ -174,7 +174,7 @@ def test_an_endpoint_ends_with_whoever_started_it_also_after_kill_9(job):
     while "answers on" not in server.stdout.readline():
         assert server.poll() is None
     server.kill()
-    server.communicate(timeout=40)  # until nobody holds its output any more
+    server.communicate(timeout=100)  # until nobody holds its output any more
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", port)).close()
 
@@ -384,7 +384,7 @@ def test_progress_moves_on_a_terminal(tmp_path):
         except OSError:  # the other side is closed: the command has ended
             break
         seen += part
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
     assert b"done 100 %" in seen
     assert b"rows/s" in seen
     assert b"#metrics" not in seen, "log lines are for train.log, not for a terminal"

@@ -25,7 +25,7 @@ def on_hosts(monkeypatch):
         results = [None] * count
 
         def host(rank):
-            joined = cluster.join(Hosts(names[rank], names), seconds=20)
+            joined = cluster.join(Hosts(names[rank], names), seconds=60)
             error = None
             try:
                 results[rank] = work(joined)
@@ -37,7 +37,7 @@ def on_hosts(monkeypatch):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(60)
         assert not any(thread.is_alive() for thread in threads), "a host hangs"
         return results
 
@@ -122,7 +122,7 @@ def test_a_stop_ends_the_waiting(monkeypatch):
     stop = Stop()
     threading.Timer(0.3, lambda: setattr(stop, "requested", True)).start()
     with pytest.raises(AlgorithmError, match="asked to stop"):
-        cluster.join(Hosts("127.0.0.1", ("127.0.0.1", "b")), stop, seconds=20)
+        cluster.join(Hosts("127.0.0.1", ("127.0.0.1", "b")), stop, seconds=60)
 
 
 @pytest.mark.parametrize("port", ["x", "65536", "-1", "9" * 5000])

@@ -133,7 +133,7 @@ def test_any_cut_of_the_stream_and_large_cells_are_the_same_rows():
         list(decode(io.BytesIO(body + b"\nbad"), "the file", CSV))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.tuples(

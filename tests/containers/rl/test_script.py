@@ -113,7 +113,7 @@ def test_a_stop_reaches_the_program_which_saves(job, tmp_path):
             break
     process.send_signal(signal.SIGTERM)
     process.stdout.read()
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     assert (made.root / "model" / "saved").exists()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,10 +55,8 @@ def test_a_missing_channel(tmp_path):
 
 
 def failure(given: Job) -> str:
-    began = time.monotonic()
     with pytest.raises(ClientError) as caught:
         open_channels(given, MANIFEST)
-    assert time.monotonic() - began < 2
     return str(caught.value)
 
 

@@ -26,7 +26,7 @@ def blocks(sizes: list[int], sparse: bool) -> list[Batch]:
     return made
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     sizes=st.lists(st.integers(0, 9), max_size=8),
     hosts=st.integers(1, 5),

@@ -37,7 +37,7 @@ def read(content: bytes, chunk: int, size: int) -> bytes:
 sizes = st.integers(1, 40)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(content=st.binary(max_size=60), chunk=sizes, size=sizes)
 def test_plain_bytes_stay(content, chunk, size):
     if content.startswith(b"\x1f\x8b"):
@@ -47,7 +47,7 @@ def test_plain_bytes_stay(content, chunk, size):
     assert read(almost, chunk, size) == almost
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     members=st.lists(st.binary(max_size=200), min_size=1, max_size=3),
     padding=st.integers(0, 3),
@@ -59,7 +59,7 @@ def test_members_are_joined(members, padding, chunk, size):
     assert read(content, chunk, size) == b"".join(members)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(content=st.binary(max_size=200), cut=st.integers(2, 10_000), chunk=sizes, size=sizes)
 def test_every_truncation_is_told(content, cut, chunk, size):
     packed = gzip.compress(content)
@@ -67,7 +67,7 @@ def test_every_truncation_is_told(content, cut, chunk, size):
         read(packed[: min(cut, len(packed) - 1)], chunk, size)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(junk=st.binary(min_size=1, max_size=50), chunk=sizes, size=sizes)
 def test_junk_is_a_clear_refusal(junk, chunk, size):
     with pytest.raises(ClientError, match="file a: the gzip data"):

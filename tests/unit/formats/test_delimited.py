@@ -126,7 +126,7 @@ def test_what_is_no_number(cell):
         assert message == f"line 2, column 2 of rows holds {cell!r}; numbers are accepted"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.floats(allow_nan=False) | st.floats(width=32, allow_nan=False), min_size=1, max_size=20))
 def test_numbers_are_pythons_floats_rounded_to_float32(values):
     with np.errstate(over="ignore"):
@@ -319,7 +319,7 @@ PIECES = b'1|2.5|,|,|\n|\r|"| |\t|-|e5|nan|x|;|#|_|:|0:1| 3:4|999999999999999999
 TEXT = st.lists(st.sampled_from([b"|", *PIECES.split(b"|")]), max_size=30).map(b"".join)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(TEXT, st.sampled_from([{}, XGBOOST, {"weights": True}, {"feature_dim": 2}, {"label_size": 2}]))
 def test_both_readers_agree_on_anything(body, layout):
     with warnings.catch_warnings():

@@ -55,6 +55,11 @@ def test_rows(end):
     assert found.features.dense().tolist() == [[1.5, 0, 0, -2], [0, 0, 101, 0], [0] * 4, [0] * 4]
     assert both(b"#\n\n" + end) is None
     assert both(b"") is None
+    mark = b"\xef\xbb\xbf"
+    assert same(both(mark + body), found)
+    assert both(mark) is None
+    assert "line 2 of rows" in refused(mark + end + b"x")
+    assert r"'\ufeff1' as the label" in refused(body + end + mark + b"1 0:1")
 
 
 def test_weights():
@@ -145,7 +150,7 @@ PIECES = b"1|2.5| |0:1|3:4| 5:6e1|1:|:|\n|\r|#|\t|-|nan|x|qid:1|_|99999999999999
 TEXT = st.lists(st.sampled_from(PIECES.split(b"|")), max_size=30).map(b"".join)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(TEXT, st.sampled_from([0, 1]), st.sampled_from([None, 3]))
 def test_both_readers_agree_on_anything(body, label_size, feature_dim):
     layout = {"label_size": label_size, "feature_dim": feature_dim}

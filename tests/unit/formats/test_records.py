@@ -3,7 +3,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from common.batches import CSR, Batch, dense, to_csr
@@ -419,7 +419,6 @@ def any_records(draw):
     ).SerializeToString()  # fmt: skip
 
 
-@settings(deadline=None)
 @given(st.lists(any_records(), min_size=1, max_size=40), st.booleans())
 def test_any_records_read_as_the_protobuf_package_reads_them(payloads, split):
     found = rows(b"".join(recordio.frame(p, split) for p in payloads), label_size=1, feature_dim=3)

@@ -71,7 +71,7 @@ def mutations(draw, content_type):
 
 
 @pytest.mark.parametrize("content_type", SEEDS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data(), layout=st.sampled_from(LAYOUTS))
 def test_damaged_files(content_type, data, layout):
     with warnings.catch_warnings():
@@ -80,7 +80,7 @@ def test_damaged_files(content_type, data, layout):
 
 
 @pytest.mark.parametrize("content_type", DECODERS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(body=st.binary(max_size=200), layout=st.sampled_from(LAYOUTS))
 def test_noise(content_type, body, layout):
     if content_type == "application/x-parquet":

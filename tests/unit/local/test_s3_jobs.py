@@ -329,7 +329,7 @@ def test_an_object_that_is_too_long_for_a_record_is_not_held(full, tmp_path, mon
     feeder = host.streams["train"].feeder(host.root / "input" / "data", "train", lambda _: failed.set())
     feeder.start()
     reader = os.open(feeder.fifo(0), os.O_RDONLY)
-    assert failed.wait(20)
+    assert failed.wait(60)
     feeder.close()
     os.close(reader)
     assert isinstance(feeder.failure, ClientError)
@@ -380,7 +380,7 @@ class Runtime:
         yield "a line\n"
         if self.sign:
             signal.pthread_kill(threading.main_thread().ident, self.sign)
-            assert self.stopped.wait(20)
+            assert self.stopped.wait(60)
 
     def stop(self):
         self.stopped.set()

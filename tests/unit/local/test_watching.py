@@ -122,7 +122,7 @@ def test_an_interrupt_asks_to_stop_and_a_second_one_ends(tmp_path, monkeypatch, 
     before = signal.signal(number, signal.default_int_handler)
     try:
         heard = threading.Semaphore(0)
-        host = Host(*"ab", meanwhile=lambda: (signal.pthread_kill(main, number), heard.acquire(timeout=20)))
+        host = Host(*"ab", meanwhile=lambda: (signal.pthread_kill(main, number), heard.acquire(timeout=60)))
         for asked in ("stop", "kill"):
             monkeypatch.setattr(host, asked, lambda asked=asked: (host.asked.append(asked), heard.release()))
         screen = io.StringIO()
@@ -136,7 +136,7 @@ def test_an_interrupt_asks_to_stop_and_a_second_one_ends(tmp_path, monkeypatch, 
 
 def test_when_one_host_fails_the_others_are_asked_to_stop(tmp_path):
     going = threading.Event()
-    other = Host("b\n", meanwhile=lambda: going.wait(20))
+    other = Host("b\n", meanwhile=lambda: going.wait(60))
     other.stop = lambda: (other.asked.append("stop"), going.set())
     assert watch([Host(code=3), other], tmp_path / "log", io.StringIO()) == 3
     assert other.asked == ["stop"]

@@ -219,7 +219,7 @@ def test_numbers_are_readable(value, shown):
 
 
 @given(st.integers(0, 2**31), st.integers(2, 300), st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_curves_are_scikit_learns(seed, count, coarse):
     random = np.random.default_rng(seed)
     truth = np.r_[True, False, random.random(count) < 0.4]

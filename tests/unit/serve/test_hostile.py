@@ -55,19 +55,19 @@ def check(body, content_type):
         assert np.isfinite(dense(rows)).all()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(bodies)
 def test_json(body):
     check(json.dumps(body).encode(), MediaType(JSON))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(instances, max_size=3))
 def test_json_lines(found):
     check("\n".join(map(json.dumps, found)).encode(), MediaType(JSON_LINES))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=60), st.sampled_from([JSON, JSON_LINES, CSV, RECORDIO_PROTOBUF]))
 def test_any_bytes(body, content_type):
     check(body, MediaType(content_type))

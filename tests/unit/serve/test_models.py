@@ -1,5 +1,4 @@
 import threading
-import time
 
 import pytest
 
@@ -103,7 +102,7 @@ def test_unloading_waits_for_answers(manifest, root):
         assert not gone.wait(0.1)
         with pytest.raises(Unknown):
             models.describe("a")
-    assert gone.wait(5)
+    assert gone.wait(60)
     thread.join()
 
 
@@ -268,12 +267,11 @@ def test_a_slow_model_does_not_hold_up_another(client):
     add(client, "a")
     add(client, "b")
     slow = threading.Thread(
-        target=lambda: client.post("/models/a/invoke", data="4004,1,0", content_type="text/csv")
+        target=lambda: client.post("/models/a/invoke", data="4004,3,0", content_type="text/csv")
     )
     slow.start()
-    start = time.monotonic()
     assert client.post("/models/b/invoke", data="1,1,0", content_type="text/csv").status_code == 200
-    assert time.monotonic() - start < 0.8
+    assert slow.is_alive()
     slow.join()
 
 

@@ -45,7 +45,7 @@ class Endpoint:
         )
 
     def connection(self):
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
 
     def ask(self, method, path, body=None, headers=None, connection=None):
         connection = connection or self.connection()
@@ -54,14 +54,14 @@ class Endpoint:
         return response.status, response.read().decode()
 
     def wait(self):
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline and self.process.poll() is None:
             with contextlib.suppress(OSError):
                 return self.ask("GET", "/ping")
             time.sleep(0.05)
         raise AssertionError(f"no endpoint: {self.log.read_text()}")
 
-    def end(self, number=signal.SIGTERM, within=10):
+    def end(self, number=signal.SIGTERM, within=60):
         self.process.send_signal(number)
         return self.process.wait(within)
 
@@ -98,7 +98,7 @@ def test_serves_on_one_connection_until_sigterm(endpoint):
         assert server.ask(*ROW, connection) == (200, "1.0,0.10000000149011612\n")
     assert server.ask("POST", "/invocations", "4002,0,0", ROW[3], connection)[0] == 500
     assert server.ask(*ROW, connection)[0] == 200
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(workers := server.workers()) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     assert len(workers) == 2
@@ -127,7 +127,7 @@ def test_sigint_ends_it_cleanly(endpoint):
 def test_a_signal_while_processes_start(endpoint, number):
     """A process that has not begun yet when all should end does end."""
     server = endpoint(wait=False, TEST_PAUSE_AFTER_FORK="1.5")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while len(server.workers()) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     assert server.end(number) == 0
@@ -149,10 +149,10 @@ def test_sigterm_lets_answers_under_way_finish(endpoint):
 def test_sigterm_while_the_model_is_loaded(endpoint, tmp_path, make_model):
     (make_model(tmp_path / "model") / "slow").write_text("60")
     server = endpoint(wait=False)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while "loaded" not in server.log.read_text() and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert server.end(within=5) == 0
+    assert server.end(within=30) == 0
     assert "Traceback" not in server.log.read_text()
 
 
@@ -185,7 +185,7 @@ def test_a_model_that_cannot_be_loaded(endpoint, tmp_path):
 )
 def test_a_wrong_environment_ends_it_with_a_sentence(endpoint, environment, message):
     server = endpoint(wait=False, **environment)
-    assert server.process.wait(20) == 1
+    assert server.process.wait(60) == 1
     assert message in server.log.read_text()
     assert "Traceback" not in server.log.read_text()
 
@@ -232,7 +232,7 @@ def test_models_come_and_go(endpoint, tmp_path, make_model):
     # What was loaded is known still when a process is replaced.
     (worker,) = server.workers()
     os.kill(worker, signal.SIGKILL)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while server.workers() in ([], [worker]) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert server.ask("POST", "/models/b/invoke", "98,0,1", ROW[3]) == (200, "0.0,1.0\n")
@@ -246,7 +246,7 @@ def test_models_come_and_go(endpoint, tmp_path, make_model):
 def test_with_threads_of_openmp_each_process_loads_its_own_model(endpoint):
     # A process that has run them can't be forked: its children would wait for them for ever.
     server = endpoint(OMP_NUM_THREADS="2")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while server.log.read_text().count("loaded\n") < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     assert server.ask(*ROW)[0] == 200
@@ -266,7 +266,7 @@ def test_a_model_that_takes_longer_to_load_than_an_answer_may(endpoint, tmp_path
 def test_a_port_that_is_taken(endpoint):
     first = endpoint()
     second = endpoint(wait=False, SAGEMAKER_BIND_TO_PORT=str(first.port))
-    assert second.process.wait(30) == 1
+    assert second.process.wait(60) == 1
     assert str(first.port) in second.log.read_text()
     assert first.ask(*ROW)[0] == 200
 
@@ -292,7 +292,7 @@ POST = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nConn
 
 def said(server, request):
     """What the endpoint answers to these bytes, after which the client says no more."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as client:
         client.sendall(request)
         client.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: client.recv(4096), b"")).decode()

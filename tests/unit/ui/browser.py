@@ -41,7 +41,7 @@ class Browser:
         """Ends the browser and its driver."""
         self._call("DELETE", "")
         self._driver.terminate()
-        self._driver.wait(10)
+        self._driver.wait(60)
 
     def open(self, address: str) -> None:
         """Goes there."""

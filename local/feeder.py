@@ -30,6 +30,7 @@ Source = Path | Iterable[bytes]  # a file, or chunks of bytes that can be iterat
 
 _CHUNK = 1 << 20
 _POLL = 0.01  # seconds; there is no event for "a reader has come"
+_PATIENCE = 5.0  # seconds
 _AHEAD = 8  # sources that may begin to come while an earlier one is fed
 
 
@@ -94,10 +95,13 @@ class Feeder:
         self._thread.start()
 
     def close(self) -> None:
-        """Ends feeding, also in the middle of an epoch, and removes the FIFO that is there."""
+        """Ends feeding, also in the middle of an epoch, and removes the FIFO that is there.
+
+        A source that doesn't go on is left to itself after some seconds.
+        """
         self._closing.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(_PATIENCE)
 
     def fifo(self, epoch: int) -> Path:
         """Where the FIFO of an epoch is, or will be."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import io
+import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
+from local.storage.background import begin
 from local.storage.s3 import THREADS, S3Object, chunks
+
+_turns = threading.BoundedSemaphore(THREADS)
 
 
 class Ahead:
@@ -16,7 +19,7 @@ class Ahead:
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
-        self._first: Future[bytes | None] | None = _pool().submit(next, chunks, None)
+        self._first: Future[bytes | None] | None = begin(lambda: next(chunks, None), _turns)
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -81,8 +84,3 @@ class Reader(io.RawIOBase):
         if close := getattr(self._chunks, "close", None):
             close()
         super().close()
-
-
-@functools.cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(THREADS, "s3-ahead")

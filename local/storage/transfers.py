@@ -7,13 +7,15 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, wait
 from pathlib import Path
 from typing import IO, TypeVar
 
 from common.failures import ClientError
 from local.screens import tell
+from local.storage.background import begin
 from local.storage.s3 import THREADS, S3Object, chunks, put
 
 One = TypeVar("One")
@@ -68,17 +70,29 @@ def upload(wanted: Mapping[str, Path], what: str, screen: IO[str] | None = None)
 def together(act: Callable[[One], None], items: Iterable[One], stop: Callable[[], None]) -> None:
     """Acts on all items in several threads.
 
-    The first failure is raised, after ``stop`` for those under way; the rest doesn't begin.
+    The first failure is raised, after ``stop`` for those under way and their end; the rest doesn't begin. An
+    interrupt doesn't wait for that end.
     """
-    pool = ThreadPoolExecutor(THREADS, "s3")
+    left = deque(items)
+
+    def work() -> None:
+        while True:
+            try:
+                item = left.popleft()
+            except IndexError:
+                return
+            act(item)
+
+    futures = [begin(work) for _ in range(min(THREADS, len(left)))]
     try:
-        for future in wait([pool.submit(act, item) for item in items], return_when=FIRST_EXCEPTION).done:
+        for future in wait(futures, return_when=FIRST_EXCEPTION).done:
             future.result()
-    except BaseException:
+    except BaseException as error:
+        left.clear()
         stop()
+        if isinstance(error, Exception):
+            wait(futures)
         raise
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 class Progress:

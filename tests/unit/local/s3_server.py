@@ -19,20 +19,23 @@ class S3Server:
     """``objects`` by bucket and key; every bucket that has one exists.
 
     ``denied`` keys answer 403, ``refused`` ones so with a code of their own. ``drops`` says after how many
-    bytes the next answers for a key break off. Without ``ranges`` each answer is the whole.
-    ``requests`` are those that came: method, key, Range and If-Match; ``on_put`` hears of each key put.
+    bytes the next answers for a key break off; those of ``silent`` keys don't go on after the first.
+    Without ``ranges`` each answer is the whole. ``requests`` are those that came: method, key, Range and
+    If-Match; ``on_put`` hears of each key put.
     """
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], bytes] = {}
         self.denied: set[str] = set()
         self.refused: dict[str, str] = {}
+        self.silent: set[str] = set()
         self.ranges = True
         self.drops: dict[str, list[int]] = defaultdict(list)
         self.requests: list[tuple[str, str, str | None, str | None]] = []
         self.on_put: Callable[[str], object] = lambda key: None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self._server.daemon_threads = True
+        self.ended = threading.Event()
         self._server.store = self  # type: ignore[attr-defined]
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
 
@@ -43,6 +46,7 @@ class S3Server:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.ended.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -168,13 +172,19 @@ class _Handler(BaseHTTPRequestHandler):
             body = whole[int(start) : stop]
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(whole)}"
         drops = self._store.drops[key]
-        self._answer(206 if span else 200, body, headers, drops.pop(0) if drops else None)
+        drop = drops.pop(0) if drops else None
+        self._answer(206 if span else 200, body, headers, drop, key in self._store.silent)
 
     def _refuse(self, status: int, code: str) -> None:
         self._answer(status, f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode())
 
     def _answer(
-        self, status: int, body: bytes, headers: dict[str, str] | None = None, drop: int | None = None
+        self,
+        status: int,
+        body: bytes,
+        headers: dict[str, str] | None = None,
+        drop: int | None = None,
+        silent: bool = False,
     ) -> None:
         self.send_response(status)
         for name, value in (headers or {}).items():
@@ -183,6 +193,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         try:
+            if silent:
+                self.wfile.write(body[:1])
+                self._store.ended.wait()
+                return
             self.wfile.write(body[:drop])
         except OSError:
             self.close_connection = True  # whoever asked has enough

@@ -7,6 +7,8 @@ import os
 import random
 import re
 import signal
+import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -362,6 +364,29 @@ def test_results_go_to_s3_also_where_the_data_break_off(full, capsys):
 def test_an_address_without_a_bucket_is_told_before_the_job(full, option):
     assert "names no bucket" in str(train(option, "s3:///x"))
     assert not full.gets("digits/part-1.csv")
+
+
+@pytest.mark.parametrize(("mode", "code"), [("File", 130), ("Pipe", 0)])
+@pytest.mark.parametrize("known", [("-p", "feature_dim=2"), ()], ids=["", "with feature_dim to find"])
+def test_a_store_that_falls_silent_does_not_hold_up_who_wants_to_stop(full, mode, code, known):
+    silent = "digits/part-0.csv"
+    full.silent.add(silent)
+    asked = ["train", "kmeans", "--train", "s3://b/digits", "-p", "k=2", "--output", "job", *known]
+    program = [Path(sys.executable).with_name("algodock"), *asked, "--input-mode", mode]
+    process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    log = Path("job", "train.log")
+    while not full.gets(silent) or (mode == "Pipe" and known and "number of center" not in _text(log)):
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    told, _ = process.communicate(timeout=50)  # seconds; the store is waited for longer than that
+    assert process.returncode == (code if known else 130), told
+    assert "Traceback" not in told
+    assert not [path for path in Path("job").rglob("*") if path.suffix == ".csv"]
+
+
+def _text(path):
+    return path.read_text() if path.exists() else ""
 
 
 class Runtime:

@@ -17,7 +17,8 @@ _POINTS = 400  # that a line has at most, and
 _DOTS = 900  # a scatter
 _NUMBERED = 12  # rows and columns up to which a matrix has its numbers written in it
 _TICKS, _LETTERS = 24, 50  # names along a side of it; letters that stand below it side by side
-_IN_A_ROW = 6  # names of a legend
+_IN_A_ROW = 6  # names of a legend, at most
+_ROOM, _MARK = 80, 7  # letters that fit into a row of it; as how many a mark and its gaps count
 _LABEL = 32  # letters that fit along an axis
 
 Line = tuple[ArrayLike, ArrayLike]
@@ -75,7 +76,7 @@ def bands(
                 low,
                 high,
                 color=colour(0),
-                alpha=0.15 + 0.15 * number,
+                alpha=0.15 + number * min(0.15, 0.75 / len(between)),
                 linewidth=0,
                 label=name,
             )
@@ -259,17 +260,27 @@ def _cell(x: float, y: float, strength: float) -> Any:
 def _legend(axes: Axes, **settings: float) -> None:
     """Above the axes, where nothing lies below it, row by row."""
     handles, names = axes.get_legend_handles_labels()
+    columns = _columns(names)
     # Matplotlib fills columns.
-    order = [place for column in range(_IN_A_ROW) for place in range(column, len(names), _IN_A_ROW)]
+    order = [place for column in range(columns) for place in range(column, len(names), columns)]
     axes.figure.legend(
         [handles[place] for place in order],
         [names[place] for place in order],
         loc="outside upper center",
-        ncols=_IN_A_ROW,
+        ncols=columns,
         fontsize=7,
         columnspacing=1,
         **settings,
     )
+
+
+def _columns(names: Sequence[str]) -> int:
+    """How many columns of a legend fit side by side when it is read row by row."""
+    lengths = [_MARK + len(name) for name in names]
+    fits = (
+        n for n in range(_IN_A_ROW, 1, -1) if sum(max(lengths[k::n], default=0) for k in range(n)) <= _ROOM
+    )
+    return next(fits, 1)
 
 
 def _labelled(axes: Axes, xlabel: str, ylabel: str) -> None:

@@ -41,7 +41,7 @@ table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-siz
 th, td {{ text-align: left; padding: .25rem 1rem .25rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; }}
 th {{ color: var(--soft); font-weight: 600; }}
-td.number {{ text-align: right; }} td.long {{ min-width: 15rem; }}
+td.number {{ text-align: right; }} td.long {{ min-width: 15rem; }} td.name {{ min-width: 9rem; }}
 """
 
 
@@ -70,6 +70,11 @@ def text(value: object) -> str:
     return html.escape(str(value))
 
 
+def breakable(name: object) -> str:
+    """A name as HTML that may be broken after its colons and underscores."""
+    return text(name).replace(":", ":<wbr>").replace("_", "_<wbr>")
+
+
 def number(value: object) -> str:
     """A number as people read it, six digits; anything else as text."""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -85,10 +90,9 @@ def paragraph(words: str, kind: str = "") -> str:
 
 
 def facts(pairs: Mapping[str, object]) -> str:
-    """A few numbers that are to be seen first; long names break after colons and underscores."""
-    names = [text(name).replace(":", ":<wbr>").replace("_", "_<wbr>") for name in pairs]
+    """A few numbers that are to be seen first."""
     values = [text(number(value)) for value in pairs.values()]
-    shown = "".join(map("<div><dt>{}</dt><dd>{}</dd></div>".format, names, values))
+    shown = "".join(map("<div><dt>{}</dt><dd>{}</dd></div>".format, map(breakable, pairs), values))
     return f"<dl>{shown}</dl>"
 
 
@@ -144,7 +148,10 @@ def _cell(value: object) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f'<td class="number">{number(value)}</td>'
     words = text("" if value is None else value)
-    return f'<td class="long">{words}</td>' if len(words) > _SENTENCE else f"<td>{words}</td>"
+    if len(words) <= _SENTENCE:
+        return f"<td>{words}</td>"
+    # Beside a name that can't be broken a phone shows nothing else.
+    return f'<td class="long">{words}</td>' if " " in words else f'<td class="name">{breakable(value)}</td>'
 
 
 def _picture(picture: Picture) -> str:

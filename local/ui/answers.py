@@ -44,9 +44,9 @@ def _understood(answer: bytes, asked: bytes, picture: pictures.Picture | None) -
     found = pictures.as_boxes(value)
     if picture and found is not None:
         return pictures.boxes(picture, found)
-    if picture and _numbers(value):
-        return pictures.plain(picture) + _probabilities(value)
     rows = _rows(value)
+    if picture and _numbers(rows):
+        return pictures.plain(picture) + _probabilities(rows)
     return _forecasts(rows, asked) or _charts(rows) + _table(rows)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 import time
 
 from flask import Flask, Response, abort, make_response, redirect, render_template, request, send_file
@@ -33,7 +34,13 @@ def create(store: Store, endpoints: Endpoints, host: str) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = 2 * requests.LARGEST + _FORM
     app.config["MAX_FORM_MEMORY_SIZE"] = requests.LARGEST + _FORM
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.filters |= {"when": _when, "duration": duration, "number": page.number}
+    app.jinja_env.filters |= {
+        "when": _when,
+        "duration": duration,
+        "number": page.number,
+        "breakable": lambda name: Markup(page.breakable(name)),
+        "shell": shlex.quote,
+    }
 
     @app.before_request
     def _guard() -> Answer | None:
@@ -112,16 +119,17 @@ def create(store: Store, endpoints: Endpoints, host: str) -> Flask:
         kind = request.form.get("content_type", "")
         kind = kind if kind in spec.content_types else requests.content_type(found.manifest, body, filename)
         accept = request.form.get("accept", "")
+        if not body.strip():
+            return _try_page(found, _failure("nothing was sent; accepted: a text or a file"), 400)
+        if len(body) > requests.LARGEST:
+            return _try_page(found, _failure(f"{len(body):,} bytes are too many; accepted: up to 6 MB"), 413)
         try:
-            if not body:
-                raise ClientError("nothing was sent; accepted: a text or a file")
-            if len(body) > requests.LARGEST:
-                raise ClientError(f"{len(body):,} bytes are too many; accepted: up to 6 MB", 413)
             answer = endpoints.ask(found, body, kind, accept if accept in spec.accepts else None)
         except (ClientError, AlgorithmError) as error:
-            return _try_page(found, Markup(page.paragraph(str(error), "failure")), kind, error.status)
-        told = f"Sent as {kind}, answered in {duration(time.monotonic() - begun)}."
-        return _try_page(found, Markup(page.paragraph(told, "soft")) + answers.shown(answer, body), kind)
+            # The type may have been guessed; without it the endpoint's words could mislead.
+            return _try_page(found, _soft(f"Sent as {kind}.") + _failure(str(error)), error.status)
+        told = _soft(f"Sent as {kind}, answered in {duration(time.monotonic() - begun)}.")
+        return _try_page(found, told + answers.shown(answer, body))
 
     @app.post("/jobs/<path:key>/try/start")
     def start(key: str) -> Answer:
@@ -172,7 +180,7 @@ def create(store: Store, endpoints: Endpoints, host: str) -> Flask:
         rows = [(trial, jobs.get(trial.name), _outcome(trial, jobs.get(trial.name))) for trial in ranked]
         return _page("tuning", tuning=found, rows=rows, names=names)
 
-    def _try_page(found: Job, answer: Markup | None = None, sent: str = "", status: int = 200) -> Answer:
+    def _try_page(found: Job, answer: Markup | None = None, status: int = 200) -> Answer:
         assert found.manifest
         if answer is not None and request.args.get("part"):
             return make_response(_sent(answer), status)
@@ -184,7 +192,6 @@ def create(store: Store, endpoints: Endpoints, host: str) -> Flask:
             spec=spec,
             state=endpoints.state(found),
             answer=answer,
-            sent=sent,
             hint=requests.hint(found, spec),
             body=request.form.get("body", requests.example(found)),
             pictures=any(kind.startswith("image/") for kind in spec.content_types),
@@ -262,8 +269,16 @@ def _fresh(response: Response) -> Answer:
 
 def _trouble(status: int, sentence: str) -> Answer:
     if request.args.get("part"):
-        return make_response(page.paragraph(sentence, "failure"), status)
+        return make_response(_failure(sentence), status)
     return make_response(render_template("trouble.html", sentence=sentence, status=status), status)
+
+
+def _failure(sentence: str) -> Markup:
+    return Markup(page.paragraph(sentence, "failure"))
+
+
+def _soft(sentence: str) -> Markup:
+    return Markup(page.paragraph(sentence, "soft"))
 
 
 def _when(seconds: float | None) -> str:

@@ -3,6 +3,7 @@
 
 const SECONDS = 2;
 const live = document.querySelector("[data-poll]");
+const stale = document.getElementById("stale");
 let latest = 0;
 
 /** Makes `old` what `fresh` is, touching only what differs. */
@@ -40,20 +41,35 @@ function morphChildren(old, fresh) {
   while (at) pass().remove();
 }
 
-async function refresh() {
-  const asked = ++latest;
-  const response = await fetch(live.dataset.poll);
-  const text = await response.text();
-  if (asked !== latest || !response.ok) return;
-  show(text);
+/** What is answered, and whether it is what was asked for; else it says why not. */
+async function answered(address, options, silence = "What is shown may be out of date.") {
+  try {
+    const response = await fetch(address, options);
+    return { ok: response.ok, text: await response.text() };
+  } catch {
+    return { ok: false, text: `<p class="failure">algodock ui doesn't answer. ${silence}</p>` };
+  }
 }
 
-function show(text) {
+async function refresh() {
+  const asked = ++latest;
+  const answer = await answered(live.dataset.poll);
+  if (asked === latest) show(answer);
+}
+
+/** Shows what lives, or above it why it lives no longer. */
+function show({ ok, text }) {
+  put(stale, ok ? "" : text);
+  if (!ok) return;
+  const following = [...document.querySelectorAll("[data-follow]")].filter(atEnd);
+  put(live, text);
+  following.forEach(toEnd);
+}
+
+function put(place, text) {
   const fresh = document.createElement("div");
   fresh.innerHTML = text;
-  const following = [...document.querySelectorAll("[data-follow]")].filter(atEnd);
-  morphChildren(live, fresh);
-  following.forEach(toEnd);
+  morphChildren(place, fresh);
 }
 
 const atEnd = (box) => box.scrollTop + box.clientHeight >= box.scrollHeight - 4;
@@ -62,7 +78,7 @@ const toEnd = (box) => { box.scrollTop = box.scrollHeight; };
 /** Looks again and again; less often where an answer takes long, for the machine is the jobs'. */
 async function poll() {
   const began = performance.now();
-  if (!document.hidden) await refresh().catch(() => {});
+  if (!document.hidden) await refresh();
   setTimeout(poll, Math.max(SECONDS * 1000, 10 * (performance.now() - began)));
 }
 
@@ -72,9 +88,8 @@ if (live) {
 }
 
 /** Sends a form and answers with what comes back. */
-async function send(form) {
-  const response = await fetch(`${form.action}?part=1`, { method: "POST", body: new FormData(form) });
-  return response.text();
+function send(form, silence) {
+  return answered(`${form.action}?part=1`, { method: "POST", body: new FormData(form) }, silence);
 }
 
 document.addEventListener("submit", async (event) => {
@@ -89,16 +104,14 @@ document.addEventListener("submit", async (event) => {
   } else if (form.matches("[data-ask]")) {
     event.preventDefault();
     const button = form.querySelector("#send");
-    if (button.disabled) return;
+    if (button.ariaDisabled === "true") return;
     const answer = document.getElementById(form.dataset.ask);
-    button.disabled = true;
+    // `disabled` would take the focus away.
+    button.ariaDisabled = "true";
     answer.textContent = "Asking …";
-    try {
-      answer.innerHTML = await send(form);
-    } catch (error) {
-      answer.textContent = `algodock ui doesn't answer: ${error.message}`;
-    }
-    button.disabled = false;
+    // Browsers don't send a file that has changed since, and don't tell so either.
+    answer.innerHTML = (await send(form, "If the file has changed meanwhile, choose it again.")).text;
+    button.ariaDisabled = "false";
     refresh();
   }
 });
@@ -118,16 +131,13 @@ document.addEventListener("keydown", (event) => {
   if (form && event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
 });
 
-for (const zone of document.querySelectorAll("[data-drop]")) {
-  const input = zone.querySelector("input");
-  const over = (event) => {
+// A file is taken wherever it is dropped: beside the zone a browser would leave the page for it.
+const zone = document.querySelector("[data-drop]");
+for (const kind of zone ? ["dragover", "dragleave", "drop"] : []) {
+  document.addEventListener(kind, (event) => {
+    if (!event.dataTransfer.types.includes("Files")) return;
     event.preventDefault();
-    zone.classList.toggle("over", event.type === "dragover");
-  };
-  zone.addEventListener("dragover", over);
-  zone.addEventListener("dragleave", over);
-  zone.addEventListener("drop", (event) => {
-    over(event);
-    if (event.dataTransfer.files.length) input.files = event.dataTransfer.files;
+    zone.classList.toggle("over", kind === "dragover");
+    if (kind === "drop") zone.querySelector("input").files = event.dataTransfer.files;
   });
 }

@@ -125,6 +125,16 @@ def test_a_legend_is_read_row_by_row():
     assert [int(number) for _, _, number in read] == [*range(10)]
 
 
+@pytest.mark.parametrize("count", [1, 4, 9])
+def test_a_legend_is_no_wider_than_its_chart(count):
+    between = [([0, 0], [1, 1], f"0.{n} to 0.9") for n in range(count)]
+    svg = charts.bands("a", [0, 1], [1, 1], between, ([-1], [1]), ([0], [1]))
+    width = float(re.search(r'viewBox="0 0 ([\d.]+) ', svg)[1])
+    found = re.findall(r'x="([\d.]+)"[^>]*>(before|what came|median|0\.\d to 0\.9)<', svg)
+    assert len(found) == count + 3
+    assert all(float(x) + 4 * len(name) < width for x, name in found)
+
+
 def test_a_group_keeps_its_colour_where_another_is_empty():
     assert "fill: var(--c1)" in charts.histogram("a", {"label 1": [], "other": [1, 2]}, "x")
 
@@ -185,6 +195,11 @@ def test_sentences_in_a_table_keep_some_width():
 
 def test_long_names_break_where_their_words_end():
     assert "validation:<wbr>pixel_<wbr>accuracy" in page.facts({"validation:pixel_accuracy": 1})
+    shown = page.table(
+        ["metric", "value"], [["validation:binary_accuracy", 1], ["a_b", "a sentence of <a_b> and others"]]
+    )
+    for cell in ('<td class="name">validation:<wbr>binary_<wbr>accuracy</td>', "<td>a_b</td>", "&lt;a_b&gt;"):
+        assert cell in shown
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,13 @@ def test_a_pictures_probabilities_are_bars_of_the_likeliest_classes():
     assert 'src="data:image/png;base64,' in page
 
 
+def test_a_pictures_probabilities_are_no_rows_in_json_lines_either():
+    assert shown(b'{"prediction": [0.1, 0.7, 0.2]}\n', PHOTO).startswith(
+        str(pictures.plain(pictures.Picture.of(PHOTO)))
+    )
+    assert "class 1" in shown(b'{"prediction": [0.1, 0.7, 0.2]}\n', PHOTO)
+
+
 def test_boxes_lie_over_the_picture_where_their_score_is_large_enough():
     found = [[1, 0.9, 0.25, 0.5, 0.75, 1.2], [0, 0.1, 0, 0, 1, 1]]
     page = shown({"prediction": found}, PHOTO)

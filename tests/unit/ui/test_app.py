@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
+import shlex
 
 import pytest
 
@@ -62,6 +64,17 @@ def test_a_job_page_has_all_that_is_known(folder, client):
     page = text(client.get("/jobs/a"))
     for words in ("completed", "train.csv", "/jobs/a/try", "/jobs/a/report", "/jobs/a/files/model.tar.gz"):
         assert words in page
+
+
+def test_long_names_of_metrics_break_where_their_words_end(folder, client):
+    folder("a").begin().log(quality(0, 5.0).replace("msd", "a_<b>"))
+    assert "train:<wbr>a_<wbr>&lt;b&gt;</th>" in text(client.get("/jobs/a"))
+
+
+def test_the_command_to_serve_it_can_be_pasted_into_a_shell(folder, client):
+    made = folder("it's 50% #1").begin().end()
+    (command,) = re.findall(r"<code>(algodock serve .*?)</code>", text(client.get("/jobs/it's 50% %231")))
+    assert shlex.split(html.unescape(command)) == ["algodock", "serve", str(made.place)]
 
 
 def test_a_job_that_ended_without_a_word_says_so(folder, client):
@@ -244,6 +257,15 @@ def test_errors_are_shown_as_they_are(folder, client, endpoints, error, status):
     answer = client.post("/jobs/a/try?part=1", data={"body": "1"})
     assert answer.status_code == status
     assert str(error).replace("<", "&lt;").replace(">", "&gt;") in text(answer)
+    assert "Sent as text/csv" in text(answer)
+
+
+@pytest.mark.parametrize("body", ["", " \r\n"])
+def test_nothing_is_not_sent(folder, client, endpoints, body):
+    folder("a").begin().end()
+    answer = client.post("/jobs/a/try?part=1", data={"body": body})
+    assert (answer.status_code, endpoints.requests) == (400, [])
+    assert "nothing was sent" in text(answer)
 
 
 @pytest.mark.parametrize(

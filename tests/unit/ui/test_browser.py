@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -95,13 +96,35 @@ def test_a_model_is_tried_by_keyboard(browser, trained):
         until(lambda: "answered 400" in browser.text("#answer .failure"))
 
 
+def test_a_long_name_leaves_the_other_columns_in_sight(browser, trained):
+    place = trained / "image-classification_of_ants_and_bees,_shrunk_to_32_pixels_2026-11-30-19-16-22"
+    place.mkdir()
+    Folder(place).begin("image_classification").log(quality(0, 7.25)).age()
+    hidden = "const box = document.getElementById('jobs'); return box.scrollWidth - box.clientWidth"
+    with running(trained) as (_, address):
+        browser.open(address)
+        assert browser.run(hidden) == 0
+
+
+def test_a_page_that_is_no_longer_fresh_says_so(browser, trained):
+    (trained / "removed").mkdir()
+    Folder(trained / "removed").begin()
+    with running(trained) as (_, address):
+        browser.open(f"{address}/jobs/removed")
+        shutil.rmtree(trained / "removed")
+        until(lambda: "no such job" in browser.text("#stale"))
+        browser.open(f"{address}/jobs/clusters")
+    until(lambda: "doesn't answer" in browser.text("#stale"))
+    assert "completed" in browser.text("#facts")
+
+
 def test_a_dropped_file_is_asked_about(browser, trained, tmp_path):
     (tmp_path / "rows.csv").write_text("0,0\n")
     with running(trained) as (_, address):
         browser.open(f"{address}/jobs/clusters/try")
         browser.run(
             "const files = new DataTransfer(); files.items.add(new File(['0,0\\n5,1\\n'], 'rows.csv'));"
-            "document.querySelector('[data-drop]').dispatchEvent("
+            "document.getElementById('answer').dispatchEvent("
             "new DragEvent('drop', {dataTransfer: files, bubbles: true, cancelable: true}))"
         )
         assert browser.run("return document.getElementById('file').files[0].name") == "rows.csv"
@@ -109,6 +132,10 @@ def test_a_dropped_file_is_asked_about(browser, trained, tmp_path):
         browser.press("Enter")
         until(lambda: "closest_cluster" in browser.text("#answer table"), 60)
         browser.choose("#file", tmp_path / "rows.csv")
-        browser.run("document.getElementById('send').focus()")
+        go_to(browser, "send")
         browser.press("Enter")
         until(lambda: browser.run("return document.querySelectorAll('#answer tbody tr').length") == 1)
+        assert focused(browser) == "send"
+        (tmp_path / "rows.csv").write_text("0,0\n5,1\n7,7\n")
+        browser.press("Enter")
+        until(lambda: "choose it again" in browser.text("#answer"))

@@ -305,7 +305,7 @@ DECLARATION = Declaration(
     choice("objective", "What is learnt.", *tasks.OBJECTIVES, default="reg:squarederror"),
     number(
         "base_score",
-        "Prediction to start from; not given: found in the labels where the objective lets it.",
+        "Prediction to start from; not given: found in the labels where the objective lets it, else 0.5.",
         default=0.5,
         min=0,
     ),

@@ -64,8 +64,18 @@ class DockerRuntime:
             environment=dict(environment),
             # Results belong to whoever asked for them.
             user=f"{os.getuid()}:{os.getgid()}",
+            shm_size="1g",  # Docker's 64 MB are too few for NCCL, Ray and processes that share batches
+            device_requests=self._gpus(),
             **self._aliased(network, host),
         )
+
+    def _gpus(self) -> list[Any]:
+        """All GPUs for a GPU image, where the engine has been set up for some; the image does without, too."""
+        from docker.types import DeviceRequest
+
+        if self._device != "gpu" or "nvidia" not in self._client.info().get("Runtimes", {}):
+            return []
+        return [DeviceRequest(count=-1, capabilities=[["gpu"]])]
 
     def _aliased(self, network: dict[str, str], host: Host) -> dict[str, Any]:
         if not network:

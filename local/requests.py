@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from common import manifest
-from common.content_types import CSV
+from common.content_types import CSV, SYNONYMS
+from common.content_types import parse as parse_type
 from common.failures import ClientError
 from common.hyperparameters import Parameter
 from common.instances import allowed, parse
@@ -57,9 +58,10 @@ def algorithm(found: Manifest, image: str, name: str, device: str) -> dict[str, 
         ],
     }
     if not training["SupportedTrainingInstanceTypes"]:
+        other = "cpu" if device == "gpu" else "gpu"
         raise ClientError(
-            f"{found.name} trains on no {device.upper()} instance; accepted: {allowed(found.training)}, and "
-            "--device with an image for them"
+            f"{found.name} trains on no {device.upper()} instance; accepted: {allowed(found.training)}, by "
+            f"--device {other} and the :{other} image"
         )
     rules = found.inference.rules
     answering = ("cpu", device)  # a GPU image runs on a CPU too
@@ -217,10 +219,17 @@ def _types(shape: str, rules: Rules, devices: Sequence[str]) -> Iterator[str]:
 
 
 def _content_types(channel: ChannelSpec) -> Iterator[str]:
-    """Those of the manifest, and CSV as AWS's documents spell it for this channel."""
+    """Those of the manifest, CSV as AWS's documents spell it for this channel, and other spellings.
+
+    SageMaker compares texts: what isn't listed is refused.
+    """
     yield from channel.content_types
     if CSV in channel.content_types:
         yield f"{CSV};label_size={int(channel.labels == 'required')}"
+    taken = {parse_type(one).name for one in channel.content_types}
+    yield from (
+        word for word, name in SYNONYMS.items() if name in taken and word not in channel.content_types
+    )
 
 
 def _metrics(found: Manifest) -> list[MetricSpec]:
@@ -253,6 +262,8 @@ def _hyperparameter(one: Parameter) -> dict[str, Any]:
 def _range(one: Parameter) -> tuple[str, dict[str, Any]]:
     if one.kind != "list" and (one.choices or one.kind == "bool"):
         values = [*(one.choices or ("true", "false")), *one.also]
+        if "true" in values:
+            values += ["True", "False"]  # as the SDK writes Python's
         return "Categorical", {"CategoricalParameterRangeSpecification": {"Values": values}}
     # What can be tuned is a number, though then a word such as auto can't be given: left out, it holds.
     worded = (one.also or one.reader is not None) and one.tuning is None

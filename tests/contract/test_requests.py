@@ -74,7 +74,8 @@ def test_the_rules_of_instances_are_in_it():
     assert not [one for one in types if one.startswith(("ml.p", "ml.g4", "ml.g5", "ml.trn", "ml.inf"))]
     gpu = requests.algorithm(manifest.load("seq2seq"), IMAGE, "mine", "gpu")["TrainingSpecification"]
     assert all(one.startswith(("ml.p", "ml.g")) for one in gpu["SupportedTrainingInstanceTypes"])
-    with pytest.raises(ClientError, match="lda trains on no GPU instance; accepted: any CPU instance"):
+    told = "lda trains on no GPU instance; accepted: any CPU instance, by --device cpu and the :cpu image"
+    with pytest.raises(ClientError, match=told):
         requests.algorithm(manifest.load("lda"), IMAGE, "mine", "gpu")
 
 
@@ -118,11 +119,40 @@ def test_a_default_is_told_and_not_sent():
 def test_spellings_of_csv_that_aws_documents_are_named(channel, spelling):
     request = requests.algorithm(manifest.load("randomcutforest"), IMAGE, "mine", "cpu")
     channels = {one["Name"]: one for one in request["TrainingSpecification"]["TrainingChannels"]}
-    assert channels[channel]["SupportedContentTypes"] == [
+    assert channels[channel]["SupportedContentTypes"][:3] == [
         "application/x-recordio-protobuf",
         "text/csv",
         spelling,
     ]
+
+
+@pytest.mark.parametrize("spelling", ["csv", "libsvm", "text/x-libsvm", "parquet", "recordio-protobuf"])
+def test_short_names_of_types_that_awss_image_takes_are_named(spelling):
+    """SageMaker compares texts: what isn't listed is refused before the image sees it."""
+    request = requests.algorithm(manifest.load("xgboost"), IMAGE, "mine", "cpu")
+    channels = {one["Name"]: one for one in request["TrainingSpecification"]["TrainingChannels"]}
+    assert spelling in channels["train"]["SupportedContentTypes"]
+    assert spelling not in channels["code"]["SupportedContentTypes"]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_each_type_is_named_once(name):
+    found = manifest.load(name)
+    training = requests.algorithm(found, IMAGE, "mine", found.training.devices[-1])["TrainingSpecification"]
+    for one in training["TrainingChannels"]:
+        assert len(set(one["SupportedContentTypes"])) == len(one["SupportedContentTypes"])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_true_may_be_spelt_as_python_does_and_the_image_reads_every_word(name):
+    """The SDK writes True as "True", and AWS documents that spelling for the algorithms for images."""
+    found = manifest.load(name)
+    training = requests.algorithm(found, IMAGE, "mine", found.training.devices[-1])["TrainingSpecification"]
+    for one in training["SupportedHyperParameters"]:
+        words = one.get("Range", {}).get("CategoricalParameterRangeSpecification", {}).get("Values", [])
+        assert "true" not in words or {"true", "false", "True", "False"} <= set(words)
+        for word in words:
+            found.declaration()[one["Name"]].read(word)
 
 
 def test_a_metric_ends_where_the_next_begins():

@@ -168,6 +168,13 @@ def test_blocks_are_found():
     assert markdown.runnable(text) == ["ls"]
 
 
+def test_blocks_of_python_are_python():
+    for file in FILES:
+        for block in markdown.blocks(text_of(file)):
+            if block.language == "python":
+                compile(block.text, file, "exec")
+
+
 def lines_of(text):
     """Every `algodock` command of blocks, continued lines joined; those in the text may be cut short."""
     for block in markdown.blocks(text):

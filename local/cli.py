@@ -40,8 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command. Exit code 0, 1 for what went wrong, 2 for a command line that can't be read."""
     _open_what_is_closed()
     chosen = _parser().parse_args(arguments)
-    # A request to stop is Ctrl-C's: jobs and endpoints are ended in good order, none is left behind.
+    # A request to stop, and a terminal that is closed, are Ctrl-C's: jobs and endpoints are ended in good
+    # order, none is left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
         code = chosen.run(chosen)
         sys.stdout.flush()
@@ -595,7 +598,7 @@ def _serve(chosen: argparse.Namespace) -> int:
 def _predict(chosen: argparse.Namespace) -> int:
     from local import storage
     from local.endpoints import Endpoint, unpacked
-    from local.transforming import contents, inflated, split
+    from local.transforming import contents, inflated, lined, split
 
     if chosen.rows == "-":
         body = sys.stdin.buffer.read()
@@ -610,29 +613,29 @@ def _predict(chosen: argparse.Namespace) -> int:
     ):
         endpoint.wait()
         for part in split(body, content_type):
-            answer = endpoint.invoke(part, content_type, chosen.accept)
-            sys.stdout.buffer.write(answer if answer.endswith(b"\n") else answer + b"\n")
+            sys.stdout.buffer.write(lined(*endpoint.ask(part, content_type, chosen.accept)))
     return 0
 
 
 def _transform(chosen: argparse.Namespace) -> int:
-    from local import storage
+    from local import inputs, storage
     from local.endpoints import Endpoint, unpacked
     from local.transforming import transform
 
+    remote = storage.is_s3(chosen.target)
+    if remote:
+        storage.parse(chosen.target)  # rather now than when there are answers
+    code = 0
     with (
         tempfile.TemporaryDirectory(prefix="algodock-") as scratch,
         unpacked(chosen.model, chosen.algorithm) as (algorithm, root),
     ):
-        source = storage.local_copy(chosen.source, Path(scratch))
-        files = [source] if source.is_file() else sorted(source.rglob("*"))
-        files = [path for path in files if path.is_file() and path.name[0] not in "._"]
-        if not files:
+        items = inputs.data(inputs.select(chosen.source, inputs.S3_PREFIX))
+        if not items:
             raise ClientError(f"{chosen.source} holds no file; accepted: a file or a folder of files")
-        base = source if source.is_dir() else source.parent
-        remote = storage.is_s3(chosen.target)
+        files = inputs.on_disk(items, chosen.source, Path(scratch))
         target = Path(scratch) / "answers" if remote else Path(chosen.target)
-        asked = [(path, target / f"{path.relative_to(base)}.out", _settings(chosen, path)) for path in files]
+        asked = [(path, target / f"{name}.out", _settings(chosen, path)) for name, path in files.items()]
         environment = {"SAGEMAKER_BATCH": "true"}
         told = {  # what is asked for, and nothing else, as the platform does
             "SAGEMAKER_MAX_PAYLOAD_IN_MB": chosen.max_payload,
@@ -644,18 +647,19 @@ def _transform(chosen: argparse.Namespace) -> int:
             endpoint.wait()
             offered = _offered(chosen, endpoint.execution_parameters())
             for path, place, settings in asked:
-                settings, kind = dataclasses.replace(settings, **offered), settings.content_type
-                transform(
-                    path,
-                    place,
-                    lambda body, kind=kind: endpoint.invoke(body, kind, chosen.accept),  # type: ignore[misc]
-                    settings,
-                )
+                ask = partial(endpoint.ask, content_type=settings.content_type, accept=chosen.accept)
+                try:
+                    transform(path, place, ask, dataclasses.replace(settings, **offered))
+                except ClientError as error:
+                    # As on the platform the others' answers are of use, and the job has failed.
+                    tell(sys.stderr, f"algodock: {error}\n")
+                    code = EXIT_CODE
+                    continue
                 if remote:
                     storage.upload(target, [place], chosen.target)
                 name = place.relative_to(target)
                 print(f"{chosen.target.rstrip('/')}/{name}" if remote else place)
-    return 0
+    return code
 
 
 def _offered(chosen: argparse.Namespace, told: Mapping[str, Any]) -> dict[str, Any]:
@@ -681,7 +685,6 @@ def _settings(chosen: argparse.Namespace, path: Path) -> Settings:
     }
     return Settings(
         content_type=_content_type(chosen, path),
-        accept=chosen.accept,
         split_type=chosen.split_type,
         assemble_with=chosen.assemble_with,
         **{name: value for name, value in asked.items() if value is not None},

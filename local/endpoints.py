@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from common import manifest
 from common.failures import AlgorithmError, ClientError
@@ -40,6 +40,13 @@ def unpacked(place: str, algorithm: str | None) -> Iterator[tuple[Manifest, Path
 
 class Gone(AlgorithmError):
     """The endpoint doesn't answer any more."""
+
+
+class Answer(NamedTuple):
+    """What an endpoint answers to a request."""
+
+    body: bytes
+    content_type: str
 
 
 class Endpoint:
@@ -92,7 +99,7 @@ class Endpoint:
                 if status == 200:
                     return self
                 # It answers once it has tried; it won't try again.
-                raise ClientError(answer.decode(errors="replace").strip())
+                raise ClientError(answer.body.decode(errors="replace").strip())
             time.sleep(0.05)
         reason = "see its log"
         if self._log:
@@ -119,6 +126,10 @@ class Endpoint:
         return self._process.wait()
 
     def invoke(self, body: bytes, content_type: str, accept: str | None = None) -> bytes:
+        """The body that POST /invocations answers; raises what `ask` does."""
+        return self.ask(body, content_type, accept).body
+
+    def ask(self, body: bytes, content_type: str, accept: str | None = None) -> Answer:
         """POST /invocations.
 
         Raises ClientError with the endpoint's words for a status that isn't 2xx, Gone where none comes.
@@ -129,24 +140,25 @@ class Endpoint:
         except (OSError, http.client.HTTPException) as error:
             raise Gone(f"the endpoint has ended or doesn't answer: {error}") from None
         if status >= 300:
-            raise ClientError(f"the endpoint answered {status}: {answer.decode(errors='replace').strip()}")
+            text = answer.body.decode(errors="replace").strip()
+            raise ClientError(f"the endpoint answered {status}: {text}")
         return answer
 
     def execution_parameters(self) -> dict[str, Any]:
         """What the container asks of batch transform, by the platform's names; nothing where it doesn't."""
         status, answer = self._request("GET", "/execution-parameters", b"", {})
         try:
-            told = json.loads(answer) if status == 200 else {}
+            told = json.loads(answer.body) if status == 200 else {}
         except ValueError:
             told = {}
         return told if isinstance(told, dict) else {}
 
-    def _request(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
+    def _request(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, Answer]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
         try:
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
-            return answer.status, answer.read()
+            return answer.status, Answer(answer.read(), answer.getheader("Content-Type", ""))
         finally:
             connection.close()
 

@@ -44,14 +44,34 @@ def select(uri: str, data_type: str) -> list[Item]:
     path = storage.local_path(uri)
     if path.is_file():
         return [Item(path.name, path)]
-    return [Item(str(file.relative_to(path)), file) for file in sorted(path.rglob("*")) if file.is_file()]
+    return [Item(str(file.relative_to(path)), file) for file in _files(path, frozenset([path]))]
+
+
+def _files(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    """The files below a folder in order. Links are followed, but to none of the folders ``above``."""
+    for path in sorted(folder.iterdir()):
+        if path.is_file():
+            yield path
+        elif path.is_dir() and (real := path.resolve()) not in above:
+            yield from _files(path, above | {real})
+
+
+def data(items: Sequence[Item]) -> list[Item]:
+    """Those that are data: among several, all but what tools leave beside it.
+
+    That begins with a dot or an underscore, or lies below a folder that does: ``_SUCCESS``,
+    ``.ipynb_checkpoints``.
+    """
+    return [item for item in items if len(items) == 1 or not _left_by_tools(item.name)]
+
+
+def _left_by_tools(name: str) -> bool:
+    return any(part[0] in "._" for part in Path(name).parts)
 
 
 def first(items: Sequence[Item]) -> Item | None:
-    """The first that is data: among several, names that begin with a dot or an underscore aren't."""
-    if len(items) == 1:
-        return items[0]
-    return next((item for item in items if Path(item.name).name[0] not in "._"), None)
+    """The first that is data."""
+    return next(iter(data(items)), None)
 
 
 @contextmanager

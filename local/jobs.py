@@ -363,7 +363,7 @@ def _link(files: Mapping[str, Path], folder: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             # A hard link costs nothing, and a container sees it too where a symbolic one would dangle.
-            os.link(file, target)
+            os.link(file.resolve(), target)
         except OSError:
             shutil.copy2(file, target)
 

@@ -6,10 +6,12 @@ import csv
 import gzip
 import io
 import json
+import mmap
 import zlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from common.content_types import CSV, JSON, JSON_LINES
 from common.failures import ClientError, one_of
 from common.formats import recordio
 from common.job import written
+from local.background import begin
 from local.selecting import Selection, selection
 
 MAX_PAYLOAD = 6 * 1024 * 1024  # bytes: SageMaker's default for a real-time request and a batch record
@@ -26,8 +29,18 @@ MOST_PAYLOAD = 100 * 1024 * 1024  # of all requests under way
 csv.field_size_limit(MOST_PAYLOAD)  # a cell may be as long as a request
 STRATEGIES, SPLITS = ("MultiRecord", "SingleRecord"), ("None", "Line", "RecordIO")
 
-_MAGIC = recordio.MAGIC.to_bytes(4, "little")
+_GZIP = b"\x1f\x8b"
+_ENDING = (0, 3)  # the flags of a RecordIO record's only frame, and of its last
 LINES = (content_types.CSV, content_types.JSON_LINES, content_types.LIBSVM)
+
+Bytes = bytes | mmap.mmap
+Invoke = Callable[[bytes], tuple[bytes, str]]  # a request's body to that of its answer, and the answer's type
+
+
+def lined(answer: bytes, content_type: str) -> bytes:
+    """An answer with the end of its last line, if it is text; one more byte would damage anything else."""
+    text = content_types.parse(content_type).name in (CSV, JSON, JSON_LINES)
+    return answer + b"\n" if text and answer and not answer.endswith(b"\n") else answer
 
 
 def contents(path: Path) -> bytes:
@@ -35,9 +48,17 @@ def contents(path: Path) -> bytes:
     return inflated(path.read_bytes(), path.name)
 
 
+def mapped(path: Path) -> Bytes:
+    """The same, of which memory holds no more than what is looked at, unless it is gzip's."""
+    with path.open("rb") as file:
+        if file.read(2) in (b"", _GZIP):
+            return contents(path)
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
 def inflated(data: bytes, name: str) -> bytes:
     """The same of bytes that are there."""
-    if data[:2] != b"\x1f\x8b":
+    if data[:2] != _GZIP:
         return data
     try:
         return gzip.decompress(data)
@@ -50,11 +71,10 @@ class Settings:
     """How a transform is done; the names and values of the options are those of CreateTransformJob."""
 
     content_type: str
-    accept: str | None = None
     split_type: str | None = None  # None, Line or RecordIO; by the content type where it isn't said
     strategy: str = "MultiRecord"
-    assemble_with: str | None = None  # None or Line; Line where records are lines and it isn't said
-    concurrency: int = 4
+    assemble_with: str | None = None  # None or Line; where it isn't said, Line of text for records on lines
+    concurrency: int = 1
     limit: int = MAX_PAYLOAD  # bytes of a request
     input_filter: str = "$"
     output_filter: str = "$"
@@ -85,6 +105,12 @@ class Settings:
         """The content type without its parameters."""
         return content_types.parse(self.content_type).name
 
+    def assembled(self, answer: bytes, content_type: str) -> bytes:
+        """An answer as it stands among others."""
+        if self.assemble_with is None and self.kind in LINES:
+            return lined(answer, content_type)
+        return lined(answer, CSV) if self.assemble_with == "Line" else answer
+
     @property
     def processed(self) -> bool:
         """Whether records are looked into."""
@@ -92,7 +118,7 @@ class Settings:
 
 
 def split(
-    body: bytes, content_type: str, limit: int = MAX_PAYLOAD, how: str | None = None, single: bool = False
+    body: Bytes, content_type: str, limit: int = MAX_PAYLOAD, how: str | None = None, single: bool = False
 ) -> Iterator[bytes]:
     """Cuts a body into parts of whole records, each at most ``limit`` bytes, or of one record each.
 
@@ -104,7 +130,7 @@ def split(
 
 
 def _cut(
-    body: bytes, content_type: str, limit: int, how: str | None, single: bool
+    body: Bytes, content_type: str, limit: int, how: str | None, single: bool
 ) -> Iterator[tuple[int, bytes]]:
     """The same, each part with the number of its first record."""
     name = content_types.parse(content_type).name
@@ -127,59 +153,56 @@ def _cut(
         yield first, body[start:end]
 
 
-def _line_ends(body: bytes) -> Iterator[int]:
+def _line_ends(body: Bytes) -> Iterator[int]:
     end = 0
     while end < len(body):
         end = body.find(b"\n", end) + 1 or len(body)
         yield end
 
 
-def _record_ends(body: bytes) -> Iterator[int]:
+def _record_ends(body: Bytes) -> Iterator[int]:
     end = 0
     while end < len(body):
-        if body[end : end + 4] != _MAGIC:
+        if body[end : end + 4] != recordio.MAGIC_BYTES:
             raise ClientError(f"byte {end} doesn't begin a RecordIO record; accepted: whole records")
-        length = int.from_bytes(body[end + 4 : end + 8], "little") & 0x1FFFFFFF
-        end = min(len(body), end + 8 + (length + 3) // 4 * 4)
-        yield end
+        word = int.from_bytes(body[end + 4 : end + 8], "little")
+        length, flag = word & recordio.LENGTH_MASK, word >> 29
+        end = min(len(body), end + recordio.HEADER + (length + 3) // 4 * 4)
+        if flag in _ENDING or end == len(body):
+            yield end
 
 
-def _whole(body: bytes) -> Iterator[int]:
+def _whole(body: Bytes) -> Iterator[int]:
     yield len(body)
 
 
-def transform(source: Path, target: Path, invoke: Callable[[bytes], bytes], settings: Settings) -> None:
+def transform(source: Path, target: Path, invoke: Invoke, settings: Settings) -> None:
     """Sends the records of ``source`` and writes the answers, in order, to ``target`` when all went well.
 
     Raises ClientError naming the file, and the part of it that failed.
     """
-    lines = settings.kind in LINES if settings.assemble_with is None else settings.assemble_with == "Line"
     process = _Processing(settings) if settings.processed else None
 
     def asked(part: tuple[int, tuple[int, bytes]]) -> bytes:
         number, (first, body) = part
         try:
-            return process(body, invoke) if process else invoke(body)
+            return settings.assembled(*(process(body, invoke) if process else invoke(body)))
         except ClientError as error:
             place = "" if first in (1, number) else f", from record {first} on"
             raise ClientError(f"request {number}{place}: {error}") from None
 
     try:
-        with (
-            written(target) as temporary,
-            temporary.open("wb") as out,
-            ThreadPoolExecutor(settings.concurrency) as pool,
-        ):
+        with written(target) as temporary, temporary.open("wb") as out:
             single = settings.strategy == "SingleRecord"
             parts = enumerate(
-                _cut(contents(source), settings.content_type, settings.limit, settings.split_type, single), 1
+                _cut(mapped(source), settings.content_type, settings.limit, settings.split_type, single), 1
             )
-            # As many requests under way as workers, so that memory holds those alone.
+            # So many requests are under way, and memory holds those alone. No interrupt waits for them.
             while window := list(islice(parts, settings.concurrency)):
-                for answer in pool.map(asked, window):
-                    out.write(answer)
-                    if lines and not answer.endswith(b"\n"):
-                        out.write(b"\n")
+                answers = [begin(partial(asked, part)) for part in window]
+                wait(answers)
+                for answer in answers:
+                    out.write(answer.result())
     except ClientError as error:
         raise ClientError(f"{source.name}: {error}") from None
 
@@ -194,37 +217,47 @@ class _Processing:
         self._settings = settings
         self._before, self._after = selection(settings.input_filter), selection(settings.output_filter)
         self._csv = settings.kind == CSV
-        accept = content_types.parse(settings.accept).name if settings.accept else None
-        self._answers_csv = accept == CSV
-        self._answers_lines = accept in (CSV, JSON_LINES)
+        self._by_line = settings.kind in (CSV, JSON_LINES) or settings.split_type == "Line"
+        self._several = self._by_line and settings.strategy == "MultiRecord"
 
-    def __call__(self, body: bytes, invoke: Callable[[bytes], bytes]) -> bytes:
-        records = _read(body, self._csv, self._csv or self._by_line)
+    def __call__(self, body: bytes, invoke: Invoke) -> tuple[bytes, str]:
+        """What is made of a request's answer, and its type."""
+        records = _read(body, self._csv, self._by_line)
+        if not records:
+            return b"", self._settings.kind  # lines that are empty
         if self._settings.input_filter != "$":
             body = self._write(_filtered(self._before, records))
-        answer = invoke(body)
+        answer, kind = invoke(body)
+        if not self._settings.join and self._settings.output_filter == "$":
+            return answer, kind
+        answers = self._answers(answer, content_types.parse(kind).name, len(records))
+        if self._settings.join:
+            answers = self._joined(records, answers)
+        return self._write(_filtered(self._after, answers)), self._settings.kind
+
+    def _answers(self, answer: bytes, kind: str, count: int) -> list[Any]:
+        """The answers to so many records: lines, or what a JSON text has for each of them."""
         try:
-            answers = _read(answer, self._answers_csv, self._answers_lines)
+            found = _read(answer, kind == CSV, kind in (CSV, JSON_LINES))
         except ClientError as error:
             raise ClientError(
                 f"of the answer, {error}; accepted: --accept {CSV}, {JSON} or {JSON_LINES}"
             ) from None
-        if not self._answers_lines and len(records) != 1:
-            answers = _items(answers[0])
+        if kind in (CSV, JSON_LINES) or not found or not (self._several or count > 1):
+            return found
+        items = _items(found[0])
+        # What isn't a list of one for the one record that a request has left is its answer as it stands.
+        return items if count > 1 or len(items) == 1 else found
+
+    def _joined(self, records: list[Any], answers: list[Any]) -> list[Any]:
         if len(answers) != len(records):
             raise ClientError(
                 f"{len(records)} records have {len(answers)} answers, and can't be joined; accepted: "
                 "--strategy SingleRecord"
             )
-        if self._settings.join:
-            answers = [self._joined(*pair) for pair in zip(records, answers, strict=True)]
-        return self._write(_filtered(self._after, answers))
+        return [self._join(*pair) for pair in zip(records, answers, strict=True)]
 
-    @property
-    def _by_line(self) -> bool:
-        return self._settings.kind == JSON_LINES or self._settings.split_type == "Line"
-
-    def _joined(self, record: Any, answer: Any) -> Any:
+    def _join(self, record: Any, answer: Any) -> Any:
         if self._csv:
             return [*record, *(answer if isinstance(answer, list) else [answer])]
         if isinstance(record, dict):
@@ -248,7 +281,7 @@ def _read(body: bytes, as_csv: bool, by_line: bool) -> list[Any]:
     found: list[Any] = []
     number = 1
     try:
-        text = body.decode("utf-8")
+        text = body.decode("utf-8-sig")
         if as_csv:
             for row in csv.reader(io.StringIO(text)):
                 found.append(row)

@@ -17,7 +17,7 @@ from local.screens import tell
 
 # The bell's sign that a host is followed no more; an interrupt's is the number of its signal.
 _DONE = b"\0"
-_INTERRUPTS = (bytes([signal.SIGINT]), bytes([signal.SIGTERM]))
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Terminal:
@@ -135,7 +135,7 @@ def _wait(bell: int, running: Sequence[Running], screen: IO[str]) -> None:
     while left:
         sign = os.read(bell, 1)
         left -= sign == _DONE
-        if sign not in _INTERRUPTS:
+        if sign[0] not in _STOPPING:
             continue
         interrupts += 1
         _ask(host.stop if interrupts == 1 else host.kill for host in running)
@@ -152,9 +152,7 @@ def _bell() -> Iterator[tuple[int, int]]:
     """
     mine = threading.current_thread() is threading.main_thread()
     raising = [
-        number
-        for number in (signal.SIGINT, signal.SIGTERM)
-        if mine and signal.getsignal(number) is signal.default_int_handler
+        number for number in _STOPPING if mine and signal.getsignal(number) is signal.default_int_handler
     ]
     reading, writing = os.pipe()
     os.set_blocking(writing, False)  # as the interpreter wants it

@@ -70,7 +70,7 @@ class DockerRuntime:
         )
 
     def _gpus(self) -> list[Any]:
-        """All GPUs for a GPU image, where the engine has been set up for some; the image does without, too."""
+        """All GPUs for a GPU image, where the engine is set up for them; else the image uses the CPU."""
         from docker.types import DeviceRequest
 
         if self._device != "gpu" or "nvidia" not in self._client.info().get("Runtimes", {}):

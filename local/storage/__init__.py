@@ -66,11 +66,14 @@ def exactly(uri: str, scratch: Path) -> Path:
 
 
 def local_path(uri: str) -> Path:
-    """The path of a local address. Raises ClientError when nothing is there."""
+    """The path of a local address; a file keeps its name, also where it is a link to one of another.
+
+    Raises ClientError when nothing is there.
+    """
     path = Path(uri.removeprefix("file://")).expanduser()
     if not path.exists():
         raise ClientError(f"{uri} does not exist; accepted: a file, a folder or s3://bucket/prefix")
-    return path.resolve()
+    return path.resolve() if path.is_dir() else path.parent.resolve() / path.name
 
 
 def bring(uri: str, folder: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
 
-from local.storage.background import begin
+from local.background import begin
 from local.storage.s3 import THREADS, S3Object, chunks
 
 _turns = threading.BoundedSemaphore(THREADS)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from common.failures import ClientError
+from local.background import begin
 from local.screens import tell
-from local.storage.background import begin
 from local.storage.s3 import THREADS, S3Object, chunks, put
 
 One = TypeVar("One")

@@ -1,6 +1,7 @@
 """The `algodock` command, as a person types it."""
 
 import gzip
+import io
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 
 from common import manifest
+from common.formats import recordio
 from local.jobs import free_port
 
 ALGODOCK = Path(sys.executable).parent / "algodock"
@@ -221,7 +223,8 @@ def test_what_is_closed_is_no_error(job, rows, closed, tmp_path):
     assert subprocess.run(train, shell=True, capture_output=True, timeout=60).returncode == 0
 
 
-def test_ctrl_c_stops_a_job_and_keeps_the_model(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_or_a_closed_terminal_stops_a_job_and_keeps_the_model(tmp_path, number):
     process = subprocess.Popen(
         [
             ALGODOCK, "train", "kmeans", "--train", str(DIGITS), "-p", "k=10", "-p", "epochs=1000000",
@@ -233,11 +236,31 @@ def test_ctrl_c_stops_a_job_and_keeps_the_model(tmp_path):
     )  # fmt: skip
     for line in process.stdout:
         if "#progress_metric" in line:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             break
     rest, _ = process.communicate(timeout=60)
     assert process.returncode == 0, rest
     assert (tmp_path / "out" / "model.tar.gz").exists()
+
+
+@pytest.mark.parametrize(("before", "code"), [("", 130), ("nohup ", 0)])
+def test_a_closed_terminal_ends_a_transform_that_may_end(job, rows, tmp_path, before, code):
+    scratch, source = tmp_path / "scratch", tmp_path / "in"
+    scratch.mkdir()
+    source.mkdir()
+    for number in range(40):
+        (source / f"{number}.csv").symlink_to(rows)
+    line = f"exec {before}{ALGODOCK} transform {job} {source} {tmp_path}/out"
+    with subprocess.Popen(
+        line, shell=True, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"},
+    ) as process:  # fmt: skip
+        process.stdout.readline()
+        process.send_signal(signal.SIGHUP)
+        process.stdout.read()
+    assert process.returncode == code
+    assert not list(scratch.iterdir())
+    assert not list((tmp_path / "out").glob(".*"))
 
 
 @pytest.mark.parametrize(
@@ -294,6 +317,43 @@ def test_rows_that_are_too_wide_for_their_zeros_are_told(tmp_path, ending):
     told = algodock("convert", source, target, code=1).stderr
     assert "rows of 2,000,000,001 columns are too wide to be written with their zeros" in told
     assert [path.name for path in tmp_path.iterdir()] == ["rows.libsvm"]
+
+
+def test_a_file_that_fails_keeps_no_other_from_its_answers(job, rows, tmp_path):
+    source = tmp_path / "in"
+    (source / ".ipynb_checkpoints").mkdir(parents=True)
+    (source / ".ipynb_checkpoints" / "rows.csv").write_text("no rows")
+    for name in ("a.csv", "c.csv"):
+        (source / name).symlink_to(rows)
+    (source / "b.csv").write_text("1,2\n")
+    done = algodock("transform", job, source, tmp_path / "out", "--max-payload", "60", code=1)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.csv.out", "c.csv.out"]
+    assert "algodock: b.csv: request 1: the endpoint answered 400" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_file_is_transformed_under_the_name_it_is_given(job, rows, tmp_path):
+    (tmp_path / "_rows.csv").symlink_to(rows)
+    algodock("transform", job, tmp_path / "_rows.csv", tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["_rows.csv.out"]
+
+
+def test_answers_of_an_algorithm_s_own_type_are_joined(tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("".join(f"{n},{n % 7},{n % 3}\n" for n in range(40)))
+    algodock("train", "xgboost", "--train", rows, "-p", "num_round=2", "--output", tmp_path / "job")
+    options = ("--input-filter", "$[1:]", "--join-source", "Input", "--output-filter", "$[0]")
+    algodock("transform", tmp_path / "job", rows, tmp_path / "out", *options)
+    assert (tmp_path / "out" / "rows.csv.out").read_text().split() == [str(n) for n in range(40)]
+
+
+def test_records_that_are_answered_are_nothing_else(job, rows, tmp_path):
+    wanted = ("--accept", "application/x-recordio-protobuf")
+    algodock("transform", job, rows, tmp_path / "out", *wanted)
+    asked = [ALGODOCK, "predict", job, rows, *wanted]
+    answer = subprocess.run(asked, capture_output=True, timeout=60, check=True).stdout
+    assert answer == (tmp_path / "out" / "rows.csv.out").read_bytes()
+    assert len(list(recordio.payloads(io.BytesIO(answer), "the answer"))) == 5
 
 
 def test_gzipped_rows_are_read_everywhere(job, rows, tmp_path):

@@ -19,7 +19,7 @@ class Engine:
         return True
 
     def info(self):
-        return {"Runtimes": dict.fromkeys(self.runtimes, {})}
+        return {"Runtimes": {name: {} for name in self.runtimes}}
 
     def get(self, name):
         return name

@@ -51,6 +51,35 @@ def test_the_folder_is_that_of_the_contract(tmp_path, data):
     assert (host.root / "input" / "data" / "train" / "deep" / "c.csv").read_text() == "0,1,2\n"
 
 
+def test_links_are_the_files_that_they_lead_to(tmp_path, data):
+    """Data stores keep files under names of their own, and lay links to them."""
+    folder, stored = tmp_path / "linked", tmp_path / "stored"
+    folder.mkdir()
+    data.rename(stored)
+    (folder / "first.csv").symlink_to("../stored/a.csv")
+    (folder / "more").symlink_to("../stored/deep")
+    (stored / "deep" / "round").symlink_to("..")
+    (host,) = lay_out(spec(tmp_path, folder), ["algo-1"])
+    train = host.root / "input" / "data" / "train"
+    found = {str(path.relative_to(train)): path.read_text() for path in train.rglob("*") if path.is_file()}
+    assert found.keys() == {"first.csv", "more/c.csv", "more/round/a.csv", "more/round/b.csv"}
+    assert set(found.values()) == {"0,1,2\n"}
+
+
+def test_a_link_has_its_own_name(tmp_path, data):
+    (tmp_path / "link.csv").symlink_to((data / "a.csv").rename(data / "5f3e"))
+    (host,) = lay_out(spec(tmp_path, tmp_path / "link.csv"), ["algo-1"])
+    assert config(host, "inputdataconfig")["train"]["ContentType"] == "text/csv"
+    assert [path.name for path in (host.root / "input" / "data" / "train").iterdir()] == ["link.csv"]
+
+
+def test_what_tools_leave_beside_data_tells_no_content_type(tmp_path, data):
+    (data / ".ipynb_checkpoints").mkdir()
+    (data / ".ipynb_checkpoints" / "a.txt").write_text("notes")
+    (host,) = lay_out(spec(tmp_path, data), ["algo-1"])
+    assert config(host, "inputdataconfig")["train"]["ContentType"] == "text/csv"
+
+
 def test_sharding_divides_files(tmp_path, data):
     hosts = lay_out(spec(tmp_path, data, host_count=2, distribution="ShardedByS3Key"), ["a", "b"])
     names = [

@@ -455,8 +455,8 @@ def test_rows_to_predict_may_be_on_s3(full, monkeypatch, capsysbinary):
         def __exit__(self, *_):
             pass
 
-        def invoke(self, part, content_type, accept):
-            return content_type.encode() + b": " + part
+        def ask(self, part, content_type, accept):
+            return content_type.encode() + b": " + part, content_type
 
     monkeypatch.setattr(endpoints, "Endpoint", Endpoint)
     model = io.BytesIO()

@@ -1,5 +1,7 @@
 """Files cut into requests of whole records."""
 
+import threading
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,8 +11,8 @@ from hypothesis import strategies as st
 
 from common.batches import Batch
 from common.failures import ClientError
-from common.formats import encode_batch
-from local import cli
+from common.formats import encode_batch, recordio
+from local import cli, transforming
 from local.selecting import selection
 from local.transforming import Settings, split, transform
 
@@ -36,6 +38,12 @@ def test_records_stay_whole():
     assert b"".join(parts) == RECORDS
 
 
+def test_a_record_of_several_parts_stays_whole():
+    record = recordio.frame(b"head" + recordio.MAGIC_BYTES + b"tail", split=True)
+    parts = split(record * 3 + record[:12], "application/x-recordio-protobuf", single=True)
+    assert list(parts) == [record, record, record, record[:12]]
+
+
 def test_other_types_are_sent_whole():
     assert list(split(b"{}" * 9, "application/json", 100)) == [b"{}" * 9]
 
@@ -48,17 +56,30 @@ def test_a_record_beyond_the_limit_is_named():
 def test_answers_are_in_order_and_all_or_nothing(tmp_path):
     source, target = tmp_path / "rows.csv", tmp_path / "out" / "rows.csv.out"
     source.write_bytes(b"".join(b"%d\n" % number for number in range(100)))
-    transform(source, target, lambda body: body.strip(), Settings("text/csv", limit=6))
+    transform(source, target, lambda body: (body.strip(), "text/csv"), Settings("text/csv", limit=6))
     assert target.read_bytes() == source.read_bytes()
 
     def fail(body):
         if b"50" in body:
             raise ClientError("row 50 is bad")
-        return body
+        return body, "text/csv"
 
     with pytest.raises(ClientError, match=r"rows\.csv: request 24, from record 50 on: row 50 is bad"):
         transform(source, tmp_path / "out" / "second.out", fail, Settings("text/csv", limit=6))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["rows.csv.out"]
+
+
+def test_a_file_may_be_larger_than_memory(tmp_path):
+    source = tmp_path / "rows.csv"
+    source.write_bytes((b"1," * 50_000 + b"1\n") * 100)
+    settings = Settings("text/csv", limit=1 << 18)
+    tracemalloc.start()
+    try:
+        transform(source, tmp_path / "out", lambda body: (b"", "text/csv"), settings)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < source.stat().st_size / 4
 
 
 def test_a_file_that_isnt_recordio_isnt_cut_as_if_it_were():
@@ -68,10 +89,11 @@ def test_a_file_that_isnt_recordio_isnt_cut_as_if_it_were():
         list(split(RECORDS + b"more", "application/x-recordio-protobuf"))
 
 
-def done(tmp_path, content, answer, **settings):
-    """What a transform makes of a file; ``answer`` gets each request's body."""
+def done(tmp_path, content, answer, accept="application/json", **settings):
+    """What a transform makes of a file; ``answer`` gets each request's body and is of type ``accept``."""
     (tmp_path / "rows").write_bytes(content)
-    transform(tmp_path / "rows", tmp_path / "rows.out", answer, Settings(**settings))
+    invoke = lambda body: (answer(body), accept)  # noqa: E731
+    transform(tmp_path / "rows", tmp_path / "rows.out", invoke, Settings(**settings))
     return (tmp_path / "rows.out").read_bytes()
 
 
@@ -101,6 +123,12 @@ def test_answers_are_put_together_with_or_without_lines(tmp_path):
     assert done(tmp_path, two, lambda body: b"x", **options, assemble_with="Line") == b"x\nx\n"
 
 
+def test_answers_that_are_no_text_get_no_lines(tmp_path):
+    options = {"content_type": "text/csv", "accept": "application/x-recordio-protobuf", "limit": 2}
+    assert done(tmp_path, b"1\n2\n", lambda body: RECORDS, **options) == RECORDS * 2
+    assert done(tmp_path, b"1\n", lambda body: b"x", **options, assemble_with="Line") == b"x\n"
+
+
 def test_csv_is_filtered_joined_and_filtered_again(tmp_path):
     rows = b"a,1,2\nb,3,4\n"
     options = {"content_type": "text/csv", "accept": "text/csv", "input_filter": "$[1:]"}
@@ -116,6 +144,58 @@ def test_json_answers_are_joined_to_csv_rows(tmp_path):
     options = {"content_type": "text/csv", "join": True, "output_filter": "$[0,-1]"}
     found = done(tmp_path, b"a,1\nb,2\n", lambda body: answer, **options)
     assert found == b'a,"{""score"": 1}"\nb,"{""score"": 2}"\n'
+
+
+@pytest.mark.parametrize("limit", [4, 12])
+def test_an_answer_is_joined_alike_beside_how_many_others_it_comes(tmp_path, limit):
+    answer = lambda body: b'{"predictions": [%s]}' % b", ".join([b'{"score": 1}'] * body.count(b"\n"))  # noqa: E731
+    found = done(tmp_path, b"a,1\nb,2\nc,3\n", answer, content_type="text/csv", join=True, limit=limit)
+    assert found == b"".join(b'%c,%d,"{""score"": 1}"\n' % (96 + number, number) for number in (1, 2, 3))
+
+
+@pytest.mark.parametrize("strategy", ["MultiRecord", "SingleRecord"])
+@pytest.mark.parametrize("join", [False, True])
+def test_lines_without_a_record_have_no_answer(tmp_path, strategy, join):
+    answer = lambda body: sums(b"\n".join(body.split()))  # noqa: E731
+    options = {"content_type": "text/csv", "accept": "text/csv", "strategy": strategy, "join": join}
+    answered = b"1,1\n2,2\n" if join else b"1\n2\n"
+    assert done(tmp_path, b"1\n\n2\n\n", answer, **options) == answered
+    assert done(tmp_path, b"\n", answer, **options) == b""
+
+
+def test_an_answer_that_nothing_is_asked_of_may_be_of_any_type(tmp_path):
+    """Only what is sent is filtered: the answer stands as it came."""
+    options = {"content_type": "text/csv", "input_filter": "$[1:]", "accept": "image/png"}
+    assert done(tmp_path, b"a,1\nb,2\n", lambda body: b"\xff" + body, **options) == b"\xff1\n2\n"
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path):
+    line = b'\xef\xbb\xbf{"id": 7}\n'
+    assert done(tmp_path, line, lambda body: b"1\n", **JSON_LINES) == b'{"id": 7, "SageMakerOutput": 1}\n'
+    options = {"content_type": "text/csv", "accept": "text/csv", "join": True, "input_filter": "$[1:]"}
+    assert done(tmp_path, b"\xef\xbb\xbfa,1\n", sums, **options) == b"a,1,1\n"
+
+
+def test_an_interrupt_waits_for_no_answer(tmp_path, monkeypatch):
+    """A request may take minutes; whoever wants to stop ends its endpoint."""
+    begun, over = threading.Event(), threading.Event()
+
+    def answer(body):
+        begun.set()
+        over.wait()
+        return b""
+
+    def interrupted(answers):
+        begun.wait()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(transforming, "wait", interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            done(tmp_path, b"1\n", answer, content_type="text/csv")
+    finally:
+        over.set()
+    assert [path.name for path in tmp_path.iterdir()] == ["rows"]
 
 
 def test_json_lines_are_joined_under_awss_names(tmp_path):
@@ -138,7 +218,7 @@ def test_json_lines_are_joined_under_awss_names(tmp_path):
     [
         ({"strategy": "Other"}, "strategy 'Other' is unknown"),
         ({"split_type": "TFRecord"}, "split type 'TFRecord' is unknown"),
-        ({"limit": 0}, "4 requests at once of 0 MB are asked for; accepted: 1 or more, of 1 to 100 MB"),
+        ({"limit": 0}, "1 requests at once of 0 MB are asked for; accepted: 1 or more, of 1 to 100 MB"),
         ({"concurrency": 0}, "0 requests at once of 6 MB are asked for; accepted: 1 or more"),
         (
             {"limit": 60 << 20, "concurrency": 2},
@@ -242,3 +322,8 @@ def test_what_is_not_asked_for_is_what_the_container_says(asked, found):
     told = {"MaxConcurrentTransforms": 3, "MaxPayloadInMB": 20, "BatchStrategy": "SINGLE_RECORD"}
     assert cli._offered(chosen, told) == found
     assert cli._offered(chosen, {}) == {}
+
+
+def test_large_requests_need_no_number_of_them():
+    """The platform's defaults are one request at once of 6 MB, each by itself."""
+    assert Settings("text/csv", limit=100 << 20).concurrency == 1

@@ -1,4 +1,4 @@
-"""Work in threads that end with the program: an executor's would hold it up while a store doesn't answer."""
+"""Work in threads that end with the program: those of an executor would hold it up until all is answered."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ def begin(act: Callable[[], Result], turn: AbstractContextManager[object] | None
             except BaseException as error:  # for whoever asks
                 future.set_exception(error)
 
-    threading.Thread(target=run, name="s3", daemon=True).start()
+    threading.Thread(target=run, name="background", daemon=True).start()
     return future

@@ -96,7 +96,8 @@ def main() -> None:
         # A class for the whole picture, where that is asked for.
         kinds = KINDS[number % (2 if chosen.kind == "classification" else 3)]
         scene(200 + number, kinds)[0].save(chosen.folder / "photos" / f"{number}.jpg", quality=92)
-    scene(200, tuple(COLOURS))[0].save(chosen.folder / "photo.jpg", quality=92)
+    kinds = KINDS[0] if chosen.kind == "classification" else tuple(COLOURS)
+    scene(200, kinds)[0].save(chosen.folder / "photo.jpg", quality=92)
 
 
 if __name__ == "__main__":

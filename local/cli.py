@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from common import manifest
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # order, none is left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
-        signal.signal(signal.SIGHUP, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, _hang_up)
     try:
         code = chosen.run(chosen)
         sys.stdout.flush()
@@ -61,6 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"algodock: {place}{error.strerror or error}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _hang_up(number: int, frame: FrameType | None) -> None:
+    """An interrupt, once: of a terminal that is closed bash tells, and the system too."""
+    signal.signal(number, lambda *_: None)
+    signal.default_int_handler(number, frame)
 
 
 def _open_what_is_closed() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -44,15 +45,20 @@ def select(uri: str, data_type: str) -> list[Item]:
     path = storage.local_path(uri)
     if path.is_file():
         return [Item(path.name, path)]
+    if not path.is_dir():
+        return []  # a pipe: of `<(...)` a shell makes one
     return [Item(str(file.relative_to(path)), file) for file in _files(path, frozenset([path]))]
 
 
 def _files(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
-    """The files below a folder in order. Links are followed, but to none of the folders ``above``."""
+    """The files below a folder in order. Links are followed, but to none of the folders ``above``.
+
+    What may not be looked into is passed over: each disk has a ``lost+found`` that is root's alone.
+    """
     for path in sorted(folder.iterdir()):
         if path.is_file():
             yield path
-        elif path.is_dir() and (real := path.resolve()) not in above:
+        elif path.is_dir() and os.access(path, os.R_OK | os.X_OK) and (real := path.resolve()) not in above:
             yield from _files(path, above | {real})
 
 

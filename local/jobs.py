@@ -221,7 +221,18 @@ class _Channel:
 def lay_out(spec: JobSpec, names: Sequence[str]) -> list[Host]:
     """Makes each host's folder: configs, channels. Raises ClientError for data that isn't there."""
     channels = [_channel(spec, source) for source in spec.channels]
+    _clear(spec)
     return [_host(spec, names, rank, channels) for rank in range(len(names))]
+
+
+def _clear(spec: JobSpec) -> None:
+    """Removes what an earlier job left of its hosts, but for checkpoints that this one goes on from."""
+    for root in (spec.output / "ml").glob("*"):
+        left = [root]
+        if spec.checkpoints is True:
+            left = [path for path in root.glob("*") if path.name != "checkpoints"]
+        for path in left:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _channel(spec: JobSpec, source: ChannelSource) -> _Channel:
@@ -254,10 +265,9 @@ def _lines(source: ChannelSource, files: Mapping[str, Path]) -> Sequence[Source]
 
 def _host(spec: JobSpec, names: Sequence[str], rank: int, channels: Sequence[_Channel]) -> Host:
     root = spec.output / "ml" / f"algo-{rank + 1}"
-    shutil.rmtree(root, ignore_errors=True)
     config, data = root / "input" / "config", root / "input" / "data"
     for folder in (config, data, root / "model", root / "output" / "data", root / "checkpoints"):
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
     streams: dict[str, Stream] = {}
     for channel in channels:
         name, share = channel.source.name, channel.share(rank, spec.host_count)

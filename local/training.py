@@ -107,7 +107,7 @@ def _run(spec: JobSpec, runtime: Runtime, hosts: Sequence[Host], screen: IO[str]
         heard = _Heard()
         try:
             code = watch([_Watched(host, heard) for host in running], spec.output / "train.log", screen)
-        except Exception:
+        except BaseException:
             end(running)
             raise
     return Ending(code, heard.first == "stop")

@@ -131,12 +131,13 @@ def _ask(acts: Iterable[Callable[[], object]]) -> None:
 
 
 def _wait(bell: int, running: Sequence[Running], screen: IO[str]) -> None:
-    left, interrupts = len(running), 0
+    left, interrupts, heard = len(running), 0, set(_STOPPING)
     while left:
         sign = os.read(bell, 1)
         left -= sign == _DONE
-        if sign[0] not in _STOPPING:
+        if sign[0] not in heard:
             continue
+        heard.discard(signal.SIGHUP)  # of a terminal that is closed bash tells, and the system too
         interrupts += 1
         _ask(host.stop if interrupts == 1 else host.kill for host in running)
         # After that: whoever reads may have paused.
@@ -151,9 +152,8 @@ def _bell() -> Iterator[tuple[int, int]]:
     sleeps on when the signal comes just before it falls asleep.
     """
     mine = threading.current_thread() is threading.main_thread()
-    raising = [
-        number for number in _STOPPING if mine and signal.getsignal(number) is signal.default_int_handler
-    ]
+    handlers = {number: signal.getsignal(number) for number in _STOPPING if mine}
+    raising = {number: handler for number, handler in handlers.items() if callable(handler)}
     reading, writing = os.pipe()
     os.set_blocking(writing, False)  # as the interpreter wants it
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False) if raising else -1
@@ -164,7 +164,7 @@ def _bell() -> Iterator[tuple[int, int]]:
     finally:
         if raising:
             signal.set_wakeup_fd(before)
-        for number in raising:
-            signal.signal(number, signal.default_int_handler)
+        for number, handler in raising.items():
+            signal.signal(number, handler)
         os.close(reading)
         os.close(writing)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import math
 import os
 import queue
 import re
-import secrets
 import shutil
 import threading
 import time
@@ -31,6 +31,8 @@ from local.tuning.trials import COMPLETED, FAILED, RUNNING, STOPPED, Trial
 GRACE = 120  # seconds that a trial has to save its model once it is asked to stop
 THREADS = "ALGODOCK_NUM_THREADS"
 OBJECTIVE = "_tuning_objective_metric"
+_DRAWS = 20  # of which one must be accepted
+_WIDE = 1_000_000  # features, more than what rules compare with how many there are
 
 
 class _Held:
@@ -108,7 +110,6 @@ class _Listener(io.StringIO):
 class _Under:
     """A trial under way."""
 
-    number: int
     trial: Trial
     runtime: _Held
 
@@ -134,12 +135,15 @@ class Tuner:
 
     def run(self) -> str:
         """Runs to the end and returns the tuning's status. An interrupt stops what is under way."""
-        self._resume()
+        self._drop_what_runs()
+        done = {trial.number for trial in self.trials}
+        # A kill may have left gaps: what ran beside those that had ended is tried again.
+        self._numbers = (number for number in itertools.count() if number not in done)
         self._search = self._strategy()
         for trial in self.parents:
             self._search.learn(None, trial.values, trial.objective)
-        for number, trial in enumerate(self.trials):
-            self._search.learn(number, trial.values, trial.objective)
+        for trial in self.trials:
+            self._learn(trial)
         self._pruning = self._rule()
         status = COMPLETED
         try:
@@ -153,6 +157,7 @@ class Tuner:
         except KeyboardInterrupt:
             status = STOPPED
             self._end_all()
+            self._drop_what_runs()
         finally:
             shutil.rmtree(storage.downloads(self.folder), ignore_errors=True)
         if status == COMPLETED and self.trials and all(trial.status == FAILED for trial in self.trials):
@@ -175,8 +180,11 @@ class Tuner:
             return pruning.Hyperband(self.tuning.objective, *self.tuning.resource)
         return pruning.Median(self.tuning.objective) if self.tuning.early_stopping else pruning.Never()
 
-    def _resume(self) -> None:
-        """What was under way when an earlier run was killed counts as not begun."""
+    def _drop_what_runs(self) -> None:
+        """What was under way when an earlier run was killed counts as not begun.
+
+        So does what an interrupt kept from beginning.
+        """
         self.trials = [trial for trial in self.trials if trial.status != RUNNING]
 
     def _full(self) -> bool:
@@ -198,16 +206,15 @@ class Tuner:
         return self._earlier + time.monotonic() - self._began
 
     def _begin(self) -> None:
-        number = len(self.trials)
+        number = next(self._numbers)
         values = self._search.propose(number)
-        name = f"{self.tuning.name}-{number + 1:03d}-{secrets.token_hex(4)}"
-        under = _Under(
-            number, Trial(name, values, time.time()), _Held(self.runtime(), self.tuning.limits.trial_seconds)
-        )
-        self.trials.append(under.trial)
-        self._under[name] = under
+        trial = Trial(trials.name(self.tuning.name, number), values, time.time())
+        under = _Under(trial, _Held(self.runtime(), self.tuning.limits.trial_seconds))
+        self.trials.append(trial)
         self._save(RUNNING)
-        self.tell(under.trial)
+        self.tell(trial)
+        # Last: an interrupt before this mustn't wait for a trial that never began.
+        self._under[trial.name] = under
         threading.Thread(target=self._run, args=(under,), daemon=True).start()
 
     def _run(self, under: _Under) -> None:
@@ -271,10 +278,13 @@ class Tuner:
             trial.status = STOPPED if under.runtime.stopped and not whole else COMPLETED
         if trial.status == COMPLETED and trial.objective is None:
             trial.reason = f"it didn't print {self.tuning.objective.metric}"
-        objective = None if trial.status == FAILED else trial.objective
-        self._search.learn(under.number, trial.values, objective)
+        self._learn(trial)
         self._save(RUNNING)
         self.tell(trial)
+
+    def _learn(self, trial: Trial) -> None:
+        objective = None if trial.status == FAILED else trial.objective
+        self._search.learn(trial.number, trial.values, objective)
 
     def _end_all(self) -> None:
         for under in self._under.values():
@@ -311,15 +321,35 @@ def _spec(tuning: Tuning, output: Path) -> JobSpec:
 
 def check(tuning: Tuning) -> None:
     """Raises ClientError for what would fail every trial: static values, channels that can't be so."""
-    declared = tuning.algorithm.declaration()
-    first = search.Random(tuning.ranges, tuning.seed).propose(0)
-    if "feature_dim" in {p.name for p in declared.parameters} and "feature_dim" not in tuning.static:
-        first["feature_dim"] = "1"  # `train` fills it in from the data
-    declared.resolve({**tuning.static, **first})
+    _check_values(tuning)
     given = {channel.name for channel in tuning.channels}
     for spec in tuning.algorithm.channels:
         if spec.required and spec.name not in given:
             raise ClientError(f"channel {spec.name} is missing; {tuning.algorithm.name} requires it")
+    metric = tuning.objective.metric
+    own = tuning.objective.regex not in {known.regex for known in tuning.algorithm.metrics}
+    if metric.startswith("test:") and not own and "test" not in given:
+        raise ClientError(
+            f"the objective {metric} is of channel test, which isn't given; accepted: with that channel, or "
+            "another objective"
+        )
     job = _spec(tuning, Path())
     for channel in tuning.channels:
         possible(job, channel)
+
+
+def _check_values(tuning: Tuning) -> None:
+    """Raises ClientError where none of some draws is accepted; a rule between two ranges may refuse a few."""
+    declared = tuning.algorithm.declaration()
+    needed = [one for one in declared.parameters if one.name == "feature_dim" and one.required]
+    unknown = {one.name: str(one.max or _WIDE) for one in needed}  # `train` fills it in from the data
+    draws = search.Random(tuning.ranges, tuning.seed)
+    faults = []
+    for number in range(_DRAWS):
+        try:
+            declared.resolve({**unknown, **tuning.static, **draws.propose(number)})
+        except ClientError as error:
+            faults.append(error)
+        else:
+            return
+    raise faults[0]

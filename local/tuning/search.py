@@ -118,5 +118,8 @@ class Bayesian:
             written = values.get(one.name)
             if written is None or (isinstance(one, Words) and written not in one.values):
                 return None
-            params[one.name] = written if isinstance(one, Words) else one.share(written)
+            try:
+                params[one.name] = written if isinstance(one, Words) else one.share(written)
+            except ValueError:
+                return None  # a word such as auto
         return params

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,9 +29,19 @@ class Trial:
     reason: str = ""  # why it failed
 
     @property
+    def number(self) -> int:
+        """Which it is of its tuning, from 0, as its name tells."""
+        return int(self.name.rsplit("-", 2)[1]) - 1
+
+    @property
     def objective(self) -> float | None:
         """The last value printed, which is what SageMaker takes."""
         return self.reports[-1] if self.reports else None
+
+
+def name(tuning: str, number: int) -> str:
+    """A name for a trial in the form of AWS's."""
+    return f"{tuning}-{number + 1:03d}-{secrets.token_hex(4)}"
 
 
 @dataclass(frozen=True)

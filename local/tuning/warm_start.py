@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,14 @@ def trials_of(tuning: Tuning, request: Mapping[str, Any], folder: Path) -> list[
             raise ClientError(
                 f"parent {parent} is {RUNNING}; accepted: one that is Completed, Stopped or Failed"
             )
-        _compare(tuning, read(earlier_request), parent)
+        before = read(earlier_request)
+        _compare(tuning, before, parent)
+        # What is tuned now and was static then had the same value in each trial.
+        same = {one.name: before.static[one.name] for one in tuning.ranges if one.name in before.static}
         found += [
-            trial for trial in earlier if trial.status in (COMPLETED, STOPPED) and trial.objective is not None
+            replace(trial, values={**same, **trial.values})
+            for trial in earlier
+            if trial.status in (COMPLETED, STOPPED) and trial.objective is not None
         ]
     return found
 

@@ -24,6 +24,11 @@ ALGODOCK = Path(sys.executable).parent / "algodock"
 DIGITS = Path(__file__).parents[2] / "examples" / "digits-train.csv"
 
 
+def hearing():
+    """A program that is started hears of a closed terminal, also where the tests run under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def algodock(*arguments, code=0, text=None, **environment):
     done = subprocess.run(
         [ALGODOCK, *map(str, arguments)],
@@ -233,6 +238,7 @@ def test_ctrl_c_or_a_closed_terminal_stops_a_job_and_keeps_the_model(tmp_path, n
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=hearing,
     )  # fmt: skip
     for line in process.stdout:
         if "#progress_metric" in line:
@@ -243,16 +249,16 @@ def test_ctrl_c_or_a_closed_terminal_stops_a_job_and_keeps_the_model(tmp_path, n
     assert (tmp_path / "out" / "model.tar.gz").exists()
 
 
-@pytest.mark.parametrize(("before", "code"), [("", 130), ("nohup ", 0)])
-def test_a_closed_terminal_ends_a_transform_that_may_end(job, rows, tmp_path, before, code):
+@pytest.mark.parametrize(("before", "count", "code"), [("", 5000, 130), ("nohup ", 20, 0)])
+def test_a_closed_terminal_ends_a_transform_that_may_end(job, rows, tmp_path, before, count, code):
     scratch, source = tmp_path / "scratch", tmp_path / "in"
     scratch.mkdir()
     source.mkdir()
-    for number in range(40):
+    for number in range(count):
         (source / f"{number}.csv").symlink_to(rows)
     line = f"exec {before}{ALGODOCK} transform {job} {source} {tmp_path}/out"
     with subprocess.Popen(
-        line, shell=True, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
+        line, shell=True, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, preexec_fn=hearing,
         env={**os.environ, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"},
     ) as process:  # fmt: skip
         process.stdout.readline()

@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -11,7 +12,9 @@ from html.parser import HTMLParser
 from itertools import takewhile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from common import manifest
 from docs_site import commands, examples, markdown
@@ -184,6 +187,47 @@ def lines_of(text):
     outside = re.sub(r"^( *)```.*?^\1```$", "", text, flags=re.DOTALL | re.MULTILINE)
     for found in re.finditer(r"`algodock ([^`]+)`", outside):
         yield found[1], False
+
+
+def programs_of(text):
+    """Every `python examples/NAME.py` of blocks and of the text, as a program's name and its arguments."""
+    joined = re.sub(r"\\\n\s*", " ", text)
+    for found in re.finditer(r"python (examples/\w+\.py)([^`\n]*)", joined):
+        yield found[1], arguments_of(found[2])
+
+
+class Parsed(Exception):
+    """A program's arguments are those that it takes."""
+
+
+def test_examples_are_given_the_arguments_that_they_take(monkeypatch):
+    parse = argparse.ArgumentParser.parse_args
+
+    def parse_args(self, *given):
+        parse(self, *given)
+        raise Parsed
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_args)
+    given = [(file, *one) for file in FILES for one in programs_of(text_of(file))]
+    given = [one for one in given if "argparse" in text_of(one[1])]  # others take none, and begin at once
+    assert len(given) > 5
+    for file, program, arguments in given:
+        monkeypatch.setattr(sys, "argv", [program, *arguments])
+        try:
+            runpy.run_path(str(ROOT / program), run_name="__main__")
+        except Parsed:
+            continue
+        except SystemExit:
+            pytest.fail(f"{file}: python {program} {' '.join(arguments)}", pytrace=False)
+
+
+@pytest.mark.parametrize(("kind", "shapes"), [("classification", 1), ("detection", 2), ("segmentation", 2)])
+def test_a_photo_to_ask_about_shows_as_many_shapes_as_are_told(kind, shapes, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["shapes.py", kind, str(tmp_path)])
+    colours = runpy.run_path(str(ROOT / "examples/shapes.py"), run_name="__main__")["COLOURS"]
+    photo = np.asarray(Image.open(tmp_path / "photo.jpg"), int)
+    shown = [np.abs(photo - colour).max(axis=2) < 20 for colour in colours.values()]
+    assert sum(pixels.sum() > 400 for pixels in shown) == shapes
 
 
 def arguments_of(line):

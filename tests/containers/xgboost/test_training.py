@@ -396,7 +396,7 @@ def test_a_host_that_dies_fails_the_others_at_once(training_job):
     killed = time.monotonic()
     processes[0].stdout.read()
     assert processes[0].wait(60) == 1
-    assert time.monotonic() - killed < 20
+    assert time.monotonic() - killed < 60
     failure = (jobs[0].root / "output" / "failure").read_text()
     assert failure.startswith("AlgorithmError: host 127.0.0.2")
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import tarfile
 
 import pytest
@@ -51,6 +52,19 @@ def test_the_folder_is_that_of_the_contract(tmp_path, data):
     assert (host.root / "input" / "data" / "train" / "deep" / "c.csv").read_text() == "0,1,2\n"
 
 
+def test_another_job_in_the_same_folder_goes_on_from_checkpoints_that_are_kept_there(tmp_path, data):
+    job = spec(tmp_path, data, checkpoints=True, host_count=2)
+    for host in lay_out(job, ["a", "b"]):
+        (host.root / "checkpoints" / "epoch-1").write_text("learned")
+        (host.root / "model" / "old").write_text("model")
+    for host in lay_out(job, ["a", "b"]):
+        assert (host.root / "checkpoints" / "epoch-1").read_text() == "learned"
+        assert not list((host.root / "model").iterdir())
+    (host,) = lay_out(spec(tmp_path, data), ["a"])
+    assert not list((host.root / "checkpoints").iterdir())
+    assert [root.name for root in (tmp_path / "out" / "ml").iterdir()] == ["algo-1"]
+
+
 def test_links_are_the_files_that_they_lead_to(tmp_path, data):
     """Data stores keep files under names of their own, and lay links to them."""
     folder, stored = tmp_path / "linked", tmp_path / "stored"
@@ -71,6 +85,17 @@ def test_a_link_has_its_own_name(tmp_path, data):
     (host,) = lay_out(spec(tmp_path, tmp_path / "link.csv"), ["algo-1"])
     assert config(host, "inputdataconfig")["train"]["ContentType"] == "text/csv"
     assert [path.name for path in (host.root / "input" / "data" / "train").iterdir()] == ["link.csv"]
+
+
+def test_a_pipe_and_a_folder_that_may_not_be_looked_into_hold_no_file(tmp_path, data, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ClientError, match=r"channel train: no file at .*pipe"):
+        lay_out(spec(tmp_path, tmp_path / "pipe"), ["algo-1"])
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: not str(path).endswith("deep")
+    )  # root may look into any
+    (host,) = lay_out(spec(tmp_path, data), ["algo-1"])
+    assert {path.name for path in (host.root / "input" / "data" / "train").iterdir()} == {"a.csv", "b.csv"}
 
 
 def test_what_tools_leave_beside_data_tells_no_content_type(tmp_path, data):

@@ -37,18 +37,8 @@ def laid_out(monkeypatch):
 
 
 def tune(*options):
-    asked = [
-        "tune",
-        "kmeans",
-        "-p",
-        "k=2",
-        "-p",
-        "feature_dim=2",
-        "--objective",
-        "test:msd",
-        "--output",
-        "tuned",
-    ]
+    asked = ["tune", "kmeans", "-p", "k=2", "-p", "feature_dim=2", "--output", "tuned"]
+    asked += ["--metric", r"mine=test msd <loss>=(\S+)", "--direction", "Minimize"]
     limits = ["--range", "mini_batch_size=100:500", "--strategy", "Random", "--max-jobs", "3"]
     with pytest.raises(SystemExit) as ended:
         cli.main([*asked, *limits, *options])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from local import cli
 from local.watching import Terminal, end, watch
 
 STAMP = "[11/30/2026 10:00:00 INFO 140000] "
@@ -132,6 +133,26 @@ def test_an_interrupt_asks_to_stop_and_a_second_one_ends(tmp_path, monkeypatch, 
         signal.signal(number, before)
     assert host.asked == ["stop", "kill"]
     assert screen.getvalue().count("stopping") == 2
+
+
+def test_a_terminal_that_is_closed_is_told_of_twice_and_the_model_is_kept(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.default_int_handler)
+    try:
+        host = Host("a\n", meanwhile=lambda: [signal.raise_signal(signal.SIGHUP) for _ in range(2)])
+        assert watch([host], tmp_path / "log", io.StringIO()) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert host.asked == ["stop"]
+
+
+def test_a_terminal_that_is_closed_interrupts_once():
+    before = signal.signal(signal.SIGHUP, cli._hang_up)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_when_one_host_fails_the_others_are_asked_to_stop(tmp_path):

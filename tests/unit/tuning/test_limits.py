@@ -8,6 +8,7 @@ import pytest
 from local.tuning import running
 from local.tuning.request import read
 from local.tuning.running import Tuner
+from local.tuning.trials import COMPLETED, RUNNING, Trial
 from tests.unit.tuning.test_warm_start import PARENT
 
 CONFIG = "HyperParameterTuningJobConfig"
@@ -87,7 +88,7 @@ def test_it_ends_when_it_gets_no_better(tuner):
 
 
 def test_its_time_stops_what_is_under_way(tuner):
-    made = tuner([2, None, 1], resources={"MaxRuntimeInSeconds": 1})
+    made = tuner([2, None, 1], resources={"MaxRuntimeInSeconds": 3})
     assert made.run() == "Completed"
     assert [trial.status for trial in made.trials] == ["Completed", "Stopped"]
 
@@ -103,3 +104,27 @@ def test_time_that_is_up_before_the_first_trial_is_no_failure(tuner):
     made._earlier = 2.0  # of a run that was killed
     assert made.run() == "Completed"
     assert not made.trials
+
+
+def test_a_tuning_that_goes_on_tries_again_what_ran_beside_others(tuner):
+    made = tuner([3, 1, 2, 4], Strategy="Random")
+    draws = [made._strategy().propose(number) for number in range(4)]
+    made.trials = [
+        Trial(f"parent-{number + 1:03d}-0", draws[number], 0.0, status, [5.0])
+        for number, status in enumerate((RUNNING, COMPLETED, RUNNING))
+    ]
+    assert made.run() == "Completed"
+    assert [trial.number for trial in made.trials] == [1, 0, 2, 3]
+    assert [trial.values for trial in made.trials] == [draws[1], draws[0], draws[2], draws[3]]
+
+
+def test_an_interrupt_does_not_wait_for_a_trial_that_never_began(tuner):
+    made = tuner([None, None], resources={"MaxParallelTrainingJobs": 2})
+
+    def tell(trial):
+        if trial.number == 1:  # while the page is drawn, say
+            raise KeyboardInterrupt
+
+    made.tell = tell
+    assert made.run() == "Stopped"
+    assert [(trial.number, trial.status) for trial in made.trials] == [(0, "Stopped")]

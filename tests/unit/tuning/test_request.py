@@ -162,6 +162,47 @@ def test_what_the_algorithm_has_not_is_told():
         check(read(changed(*CHANNEL, to=[*needed, channel("model", InputMode="Pipe")])))
 
 
+def knn(ranges, **static):
+    """A tuning of k-NN as the command line says it."""
+    algorithm = manifest.load("knn")
+    usual = {"predictor_type": "classifier", "k": "2", "sample_size": "300", **static}
+    varied = {one.partition("=")[0] for one in ranges}
+    fixed = {name: value for name, value in usual.items() if name not in varied}
+    channels = [ChannelSource("train", "train"), ChannelSource("test", "test")]
+    return read(request_of(Options(algorithm, "mine", channels, fixed, {}, range=ranges)))
+
+
+def test_an_objective_of_a_channel_that_is_not_given_is_told():
+    asked = Options(manifest.load("kmeans"), "mine", [ChannelSource("train", "train")], {"k": "3"}, {})
+    with pytest.raises(ClientError, match="objective test:msd is of channel test, which isn't given"):
+        check(read(request_of(asked)))
+    own = dataclasses.replace(asked, metric={"mine": "(.*)"}, direction="Maximize")
+    check(read(request_of(own)))
+
+
+def test_rules_on_the_width_of_rows_wait_for_the_data():
+    reduced = {"dimension_reduction_type": "sign", "dimension_reduction_target": "8"}
+    check(knn(["k=1:9"], **reduced))
+    with pytest.raises(ClientError, match="target is 8 and rows have 8 features"):
+        check(knn(["k=1:9"], **reduced, feature_dim="8"))
+    for name, static in (
+        ("lda", {"num_topics": "5", "mini_batch_size": "9"}),
+        ("randomcutforest", {"num_trees": "50"}),
+        ("ipinsights", {"num_entity_vectors": "9", "vector_dim": "8"}),
+    ):
+        found = manifest.load(name)
+        given = [ChannelSource(one.name, one.name) for one in found.channels]
+        check(read(request_of(Options(found, "mine", given, static, {}))))
+
+
+def test_a_rule_between_two_ranges_refuses_only_what_never_suits():
+    either = ["k=1:1000", "sample_size=1:1000"]
+    check(knn(either))
+    check(knn(either[::-1]))  # draws go by the order: the first k is above sample_size in one of these
+    with pytest.raises(ClientError, match="accepted: a k of at most sample_size"):
+        check(knn(["k=500:1000", "sample_size=256:300"]))
+
+
 CONFIG = "HyperParameterTuningJobConfig"
 RANGES = (CONFIG, "ParameterRanges")
 CONTINUOUS = (*RANGES, "ContinuousParameterRanges")

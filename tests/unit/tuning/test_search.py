@@ -103,6 +103,7 @@ def test_trials_without_an_objective_or_of_other_ranges_are_borne():
     strategy.learn(None, {"rate": "0.1"}, 1.0)
     strategy.learn(None, {"rate": "0.1", "kind": "lbfgs"}, 1.0)
     strategy.learn(None, {"rate": "0.1", "kind": "adam"}, float("nan"))
+    strategy.learn(None, {"rate": "auto", "kind": "adam"}, 1.0)
     assert set(strategy.propose(1)) == {"rate", "kind"}
 
 

@@ -71,6 +71,21 @@ def test_trials_that_printed_the_objective_are_taken_over(folder):
     assert [trial.objective for trial in taken(child("IdenticalDataAndAlgorithm"), folder)] == [2.0, 5.0]
 
 
+def swapped():
+    """What was tuned is static, and what was static is tuned."""
+    request = child(extra_center_factor="4")
+    del request["TrainingJobDefinition"]["StaticHyperParameters"]["mini_batch_size"]
+    request["HyperParameterTuningJobConfig"]["ParameterRanges"] = {
+        "IntegerParameterRanges": [{"Name": "mini_batch_size", "MinValue": "3", "MaxValue": "10"}]
+    }
+    return request
+
+
+def test_what_was_static_is_known_of_each_trial_where_it_is_tuned_now(folder):
+    found = taken(swapped(), folder)
+    assert [trial.values["mini_batch_size"] for trial in found] == ["5", "5"]
+
+
 def test_up_to_ten_changes_are_taken_and_a_static_values_counts_twice(folder):
     assert taken(
         child(k="4", epochs="2", feature_dim="3", mini_batch_size="10", local_lloyd_tol="0.1"), folder

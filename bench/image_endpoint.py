@@ -74,7 +74,7 @@ def main() -> None:
         with Endpoint(manifest.load("image-classification"), root) as endpoint:
             endpoint.wait()
             sides = {
-                "endpoint": lambda: json.loads(endpoint.invoke(image, "image/jpeg")),
+                "endpoint": lambda: json.loads(endpoint.ask(image, "image/jpeg").body),
                 "script": lambda: bare(network, image),
             }
             for turn in range(WARM_UP + chosen.requests):

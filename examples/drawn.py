@@ -97,7 +97,7 @@ def main() -> None:
         endpoint.wait()
         for number, path in enumerate(chosen.pictures):
             body = path.read_bytes()
-            answer = endpoint.invoke(body, "image/jpeg", ACCEPTS.get(algorithm.name))
+            answer = endpoint.ask(body, "image/jpeg", ACCEPTS.get(algorithm.name)).body
             picture = Image.open(io.BytesIO(body))
             image = ImageOps.exif_transpose(picture).convert("RGB").resize((SIDE, SIDE))
             DRAW[algorithm.name](image, answer, chosen.classes)

@@ -125,10 +125,6 @@ class Endpoint:
             self._log.close()
         return self._process.wait()
 
-    def invoke(self, body: bytes, content_type: str, accept: str | None = None) -> bytes:
-        """The body that POST /invocations answers; raises what `ask` does."""
-        return self.ask(body, content_type, accept).body
-
     def ask(self, body: bytes, content_type: str, accept: str | None = None) -> Answer:
         """POST /invocations.
 

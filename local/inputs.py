@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.channels.streams import GZIP
 from common.failures import ClientError
 from local import storage
 from local.feeder import Source
@@ -91,7 +92,7 @@ def opened(item: Item) -> Iterator[io.BufferedIOBase]:
     else:
         buffered = io.BufferedReader(Reader(iter(S3Stream(item.place))))
     with closing(buffered):
-        if buffered.peek(2)[:2] != b"\x1f\x8b":
+        if buffered.peek(2)[:2] != GZIP:
             yield buffered
             return
         try:

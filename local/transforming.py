@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from common import content_types
+from common.channels.streams import GZIP
 from common.content_types import CSV, JSON, JSON_LINES
 from common.failures import ClientError, one_of
 from common.formats import recordio
@@ -29,8 +30,6 @@ MOST_PAYLOAD = 100 * 1024 * 1024  # of all requests under way
 csv.field_size_limit(MOST_PAYLOAD)  # a cell may be as long as a request
 STRATEGIES, SPLITS = ("MultiRecord", "SingleRecord"), ("None", "Line", "RecordIO")
 
-_GZIP = b"\x1f\x8b"
-_ENDING = (0, 3)  # the flags of a RecordIO record's only frame, and of its last
 LINES = (content_types.CSV, content_types.JSON_LINES, content_types.LIBSVM)
 
 Bytes = bytes | mmap.mmap
@@ -40,7 +39,11 @@ Invoke = Callable[[bytes], tuple[bytes, str]]  # a request's body to that of its
 def lined(answer: bytes, content_type: str) -> bytes:
     """An answer with the end of its last line, if it is text; one more byte would damage anything else."""
     text = content_types.parse(content_type).name in (CSV, JSON, JSON_LINES)
-    return answer + b"\n" if text and answer and not answer.endswith(b"\n") else answer
+    return _ended(answer) if text else answer
+
+
+def _ended(lines: bytes) -> bytes:
+    return lines + b"\n" if lines and not lines.endswith(b"\n") else lines
 
 
 def contents(path: Path) -> bytes:
@@ -51,14 +54,14 @@ def contents(path: Path) -> bytes:
 def mapped(path: Path) -> Bytes:
     """The same, of which memory holds no more than what is looked at, unless it is gzip's."""
     with path.open("rb") as file:
-        if file.read(2) in (b"", _GZIP):
+        if file.read(2) in (b"", GZIP):
             return contents(path)
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def inflated(data: bytes, name: str) -> bytes:
     """The same of bytes that are there."""
-    if data[:2] != _GZIP:
+    if data[:2] != GZIP:
         return data
     try:
         return gzip.decompress(data)
@@ -109,7 +112,7 @@ class Settings:
         """An answer as it stands among others."""
         if self.assemble_with is None and self.kind in LINES:
             return lined(answer, content_type)
-        return lined(answer, CSV) if self.assemble_with == "Line" else answer
+        return _ended(answer) if self.assemble_with == "Line" else answer
 
     @property
     def processed(self) -> bool:
@@ -168,7 +171,7 @@ def _record_ends(body: Bytes) -> Iterator[int]:
         word = int.from_bytes(body[end + 4 : end + 8], "little")
         length, flag = word & recordio.LENGTH_MASK, word >> 29
         end = min(len(body), end + recordio.HEADER + (length + 3) // 4 * 4)
-        if flag in _ENDING or end == len(body):
+        if flag in recordio.ENDING or end == len(body):
             yield end
 
 

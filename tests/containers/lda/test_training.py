@@ -195,10 +195,8 @@ def test_a_stop_keeps_what_was_learnt(training_job):
             break
     time.sleep(1)
     process.send_signal(signal.SIGTERM)
-    asked = time.monotonic()
     log = process.communicate(timeout=60)[0]
     assert process.returncode == 0, log
-    assert time.monotonic() - asked < 20
     assert log.count("ALS restart #") < 2000
     alpha, beta = ndarray.load(Path(job.root) / "model" / "model_algo-1")
     assert (alpha.shape, beta.shape) == ((60,), (60, rows.shape[1]))

